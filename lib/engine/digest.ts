@@ -1,0 +1,53 @@
+import { createHash } from 'node:crypto';
+import { types } from 'node:util';
+
+/**
+ * A digest of a value by structure: the same for equal data in every process and Node version, whatever the order of its
+ * keys. What cannot be stored (functions, instances without data) counts by its kind, so arguments of any sort have one.
+ */
+export function digestOf(value: unknown): string {
+  return createHash('sha256').update(canonical(value, new Set())).digest('base64url').slice(0, 22);
+}
+
+function canonical(value: unknown, ancestors: Set<object>): string {
+  switch (typeof value) {
+    case 'string':
+      return JSON.stringify(value);
+    case 'number':
+      return Object.is(value, -0) ? '0' : String(value);
+    case 'bigint':
+      return `${value}n`;
+    case 'function':
+      return 'function';
+    case 'object':
+      return value === null ? 'null' : canonicalObject(value, ancestors);
+    default:
+      return typeof value === 'symbol' ? 'symbol' : String(value);
+  }
+}
+
+function canonicalObject(value: object, ancestors: Set<object>): string {
+  if (types.isDate(value)) return `date(${value.getTime()})`;
+  if (types.isNativeError(value)) return `error(${JSON.stringify(value.name)},${JSON.stringify(value.message)})`;
+  if (ArrayBuffer.isView(value)) return `bytes(${Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString('base64')})`;
+  if (value instanceof AbortSignal) return 'signal';
+  if (ancestors.has(value)) return 'cycle';
+  ancestors.add(value);
+  const text = canonicalContent(value, ancestors);
+  ancestors.delete(value);
+  return text;
+}
+
+function canonicalContent(value: object, ancestors: Set<object>): string {
+  const each = (items: Iterable<unknown>) => Array.from(items, (item) => canonical(item, ancestors)).join(',');
+  if (Array.isArray(value)) return `[${each(value)}]`;
+  if (types.isMap(value)) return `map[${Array.from(value, (entry) => each(entry)).sort().join(';')}]`;
+  if (types.isSet(value)) return `set[${Array.from(value, (item) => canonical(item, ancestors)).sort().join(',')}]`;
+  if (typeof (value as { toJSON?: unknown }).toJSON === 'function') return canonical((value as { toJSON(): unknown }).toJSON(), ancestors);
+  const fields = value as Record<string, unknown>;
+  const parts = Object.keys(fields)
+    .sort()
+    .filter((key) => fields[key] !== undefined)
+    .map((key) => `${JSON.stringify(key)}:${canonical(fields[key], ancestors)}`);
+  return `{${parts.join(',')}}`;
+}

@@ -1,0 +1,368 @@
+import type { StoredError } from './stored-error.js';
+
+/** What every error of this library has: a stable `code`, its values as fields, `cause`, and a message with the mend. */
+export abstract class OrchestrationError extends Error {
+  /** Stable identifier such as `CHILD_FAILED`; messages may change, codes do not. */
+  abstract readonly code: string;
+
+  constructor(message: string, options?: { cause?: unknown }) {
+    super(message, options);
+    this.name = new.target.name;
+  }
+}
+
+/** One or more workflow, step or module definitions are wrong. Thrown at boot with all problems at once. */
+export class DefinitionError extends OrchestrationError {
+  readonly code = 'DEFINITION';
+
+  constructor(readonly problems: string[]) {
+    super(
+      `${problems.length === 1 ? 'A definition is' : `${problems.length} definitions are`} wrong:\n` +
+        problems.map((problem) => `  - ${problem}`).join('\n'),
+    );
+  }
+}
+
+/** The embedded PostgreSQL cannot be started or may not be used here. */
+export class EmbeddedDatabaseError extends OrchestrationError {
+  readonly code = 'EMBEDDED_DATABASE';
+}
+
+/** The database did not answer, or refused the engine. The address is named, never the password. */
+export class DatabaseUnavailableError extends OrchestrationError {
+  readonly code = 'DATABASE_UNAVAILABLE';
+  readonly statusCode = 503;
+
+  constructor(
+    readonly address: string,
+    options: { cause: unknown; advice: string },
+  ) {
+    const reason = options.cause instanceof Error ? options.cause.message : String(options.cause);
+    super(`The database at ${address} cannot be used: ${reason}. ${options.advice}`, { cause: options.cause });
+  }
+}
+
+/** The tables are older than this version of the library needs, and it may not migrate them itself. */
+export class SchemaBehindError extends OrchestrationError {
+  readonly code = 'SCHEMA_BEHIND';
+
+  constructor(
+    readonly schema: string,
+    readonly pending: string[],
+  ) {
+    super(
+      `The schema "${schema}" lacks ${pending.length} migration(s): ${pending.join(', ')}. ` +
+        'Boot one process with `migrate: true` (for example a deploy job) before this one.',
+    );
+  }
+}
+
+/** A member that only makes sense inside a run was used outside one. */
+export class NotInRunError extends OrchestrationError {
+  readonly code = 'NOT_IN_RUN';
+
+  constructor(readonly member: string) {
+    super(
+      `${member} was used outside a run. It works in the code of a workflow (its run method and what that calls). ` +
+        'From a controller or a service, inject Orchestrator and use its methods instead.',
+    );
+  }
+}
+
+/** A blocking call of `Orchestrator` was made inside a run, where it could not be replayed. */
+export class InsideRunError extends OrchestrationError {
+  readonly code = 'INSIDE_RUN';
+
+  constructor(
+    readonly member: string,
+    readonly instead: string,
+  ) {
+    super(`${member} would block this run without a record of it. Inside a run use ${instead}, which is durable.`);
+  }
+}
+
+/** No workflow of that name (and version) is registered here or by a live worker. */
+export class WorkflowNotRegisteredError extends OrchestrationError {
+  readonly code = 'WORKFLOW_NOT_REGISTERED';
+  readonly statusCode = 404;
+
+  constructor(
+    readonly workflow: string,
+    readonly nearest: string | undefined,
+  ) {
+    super(
+      `No workflow '${workflow}' is registered in this process or by a live worker. ` +
+        (nearest ? `Did you mean '${nearest}'? ` : '') +
+        'Add its class to the providers of a module.',
+    );
+  }
+}
+
+/** There is no run with that id or key. */
+export class RunNotFoundError extends OrchestrationError {
+  readonly code = 'RUN_NOT_FOUND';
+  readonly statusCode = 404;
+
+  constructor(readonly runId: string) {
+    super(`There is no run '${runId}'. It was never started here, or retention has removed it.`);
+  }
+}
+
+/** The key belongs to a run that was started with another input, or `onConflict: 'reject'` was asked for. */
+export class RunConflictError extends OrchestrationError {
+  readonly code = 'RUN_CONFLICT';
+  readonly statusCode = 409;
+
+  constructor(
+    readonly workflow: string,
+    readonly key: string,
+    readonly runId: string,
+    why: 'other input' | 'rejected',
+  ) {
+    super(
+      why === 'other input'
+        ? `Workflow '${workflow}' already has run ${runId} with the key '${key}', started with another input. ` +
+            'Use another key, or the same input to get that run.'
+        : `Workflow '${workflow}' already has run ${runId} with the key '${key}', and onConflict is 'reject'.`,
+    );
+  }
+}
+
+/** The operation needs a finished run. */
+export class RunNotFinishedError extends OrchestrationError {
+  readonly code = 'RUN_NOT_FINISHED';
+  readonly statusCode = 409;
+
+  constructor(
+    readonly runId: string,
+    readonly status: string,
+    action: string,
+  ) {
+    super(`Run ${runId} is ${status}; ${action}.`);
+  }
+}
+
+/** The run whose result was asked for ended `failed`; `cause` is its error. */
+export class RunFailedError extends OrchestrationError {
+  readonly code = 'RUN_FAILED';
+
+  constructor(
+    readonly runId: string,
+    readonly workflow: string,
+    cause: unknown,
+  ) {
+    super(`Run ${runId} of '${workflow}' failed: ${messageOf(cause)}`, { cause });
+  }
+}
+
+/** The run whose result was asked for ended `cancelled`. */
+export class RunCancelledError extends OrchestrationError {
+  readonly code = 'RUN_CANCELLED';
+
+  constructor(
+    readonly runId: string,
+    readonly workflow: string,
+    readonly reason: string | undefined,
+  ) {
+    super(`Run ${runId} of '${workflow}' was cancelled${reason ? `: ${reason}` : ''}`);
+  }
+}
+
+/** A run passed its own deadline: it ends `failed` with this error. */
+export class RunTimeoutError extends OrchestrationError {
+  readonly code = 'RUN_TIMEOUT';
+
+  constructor(
+    readonly runId: string,
+    readonly deadline: Date,
+  ) {
+    super(`Run ${runId} did not end by its deadline, ${deadline.toISOString()}. Give it a longer timeout, or look at what it waited for.`);
+  }
+}
+
+/** A run's worker process died again and again while it made no progress. */
+export class RunPoisonedError extends OrchestrationError {
+  readonly code = 'RUN_POISONED';
+
+  constructor(
+    readonly runId: string,
+    readonly recoveries: number,
+  ) {
+    super(
+      `Run ${runId} was recovered ${recoveries} times without recording anything: its worker process dies every time. ` +
+        'Mend the step that it stands at, then orchestrator.retry(runId) gives it a fresh budget.',
+    );
+  }
+}
+
+/** The caller of `result()` waited long enough; the run itself goes on. */
+export class ResultTimeoutError extends OrchestrationError {
+  readonly code = 'RESULT_TIMEOUT';
+  readonly statusCode = 504;
+
+  constructor(
+    readonly runId: string,
+    readonly timeoutMs: number,
+  ) {
+    super(`Run ${runId} had no result after ${timeoutMs} ms. It goes on; ask again with orchestrator.result().`);
+  }
+}
+
+/** Thrown into a run that was cancelled, at whatever it waits for, and into the losing branches of a race. */
+export class CancelledError extends OrchestrationError {
+  readonly code = 'CANCELLED';
+
+  constructor(readonly reason: string | undefined) {
+    super(reason ? `Cancelled: ${reason}` : 'Cancelled');
+  }
+}
+
+/** A step has used up its attempts, or its error may not be retried; `cause` is the last error in its stored form. */
+export class StepFailedError extends OrchestrationError {
+  readonly code = 'STEP_FAILED';
+
+  constructor(
+    readonly step: string,
+    readonly attempts: number,
+    cause: unknown,
+  ) {
+    super(`Step '${step}' failed after ${attempts} attempt${attempts === 1 ? '' : 's'}: ${messageOf(cause)}`, { cause });
+  }
+}
+
+/** One attempt of a step took longer than its `timeout`. */
+export class StepTimeoutError extends OrchestrationError {
+  readonly code = 'STEP_TIMEOUT';
+
+  constructor(
+    readonly step: string,
+    readonly timeoutMs: number,
+  ) {
+    super(`Step '${step}' did not end within ${timeoutMs} ms`);
+  }
+}
+
+/** Thrown by a step to say that another attempt would not help. */
+export class NonRetryableError extends OrchestrationError {
+  readonly code: string = 'NON_RETRYABLE';
+}
+
+/** The child ended `failed`; `cause` is the child's error with its whole chain. */
+export class ChildFailedError extends OrchestrationError {
+  readonly code = 'CHILD_FAILED';
+
+  constructor(
+    readonly childId: string,
+    readonly ref: string,
+    readonly workflow: string,
+    cause: unknown,
+  ) {
+    super(`Child '${ref}' (${workflow}, run ${childId}) failed: ${messageOf(cause)}`, { cause });
+  }
+}
+
+/** The child was cancelled: directly, or by its own parent's `children.cancel`. */
+export class ChildCancelledError extends OrchestrationError {
+  readonly code = 'CHILD_CANCELLED';
+
+  constructor(
+    readonly childId: string,
+    readonly ref: string,
+    readonly workflow: string,
+    readonly reason: string | undefined,
+  ) {
+    super(`Child '${ref}' (${workflow}, run ${childId}) was cancelled${reason ? `: ${reason}` : ''}`);
+  }
+}
+
+/** The child had not ended when the caller's `timeout` was over. */
+export class ChildTimeoutError extends OrchestrationError {
+  readonly code = 'CHILD_TIMEOUT';
+
+  constructor(
+    readonly childId: string,
+    readonly ref: string,
+    readonly workflow: string,
+    readonly timeoutMs: number,
+  ) {
+    super(`Child '${ref}' (${workflow}, run ${childId}) did not end within ${timeoutMs} ms`);
+  }
+}
+
+/** The ref names a child of this run that was started with another workflow or input. */
+export class ChildRefConflictError extends OrchestrationError {
+  readonly code = 'CHILD_REF_CONFLICT';
+
+  constructor(
+    readonly ref: string,
+    readonly childId: string,
+    readonly expected: string,
+    readonly found: string,
+  ) {
+    super(
+      `The ref '${ref}' already names run ${childId} (${expected}), and this call asks for ${found}. ` +
+        'Give each child of a run a ref of its own, or none.',
+    );
+  }
+}
+
+/** A chain of runs that start each other has become too deep. */
+export class DepthLimitError extends OrchestrationError {
+  readonly code = 'DEPTH_LIMIT';
+
+  constructor(
+    readonly limit: number,
+    readonly workflow: string,
+  ) {
+    super(`'${workflow}' would be run ${limit + 1} of a chain of children; ${limit} is the limit. Does a workflow start itself?`);
+  }
+}
+
+/** An argument of a call is wrong; `issues` has one entry for each thing that is (the shape of Standard Schema). */
+export class ValidationError extends OrchestrationError {
+  readonly code = 'VALIDATION';
+  readonly statusCode = 400;
+
+  constructor(
+    what: string,
+    readonly issues: ReadonlyArray<{ readonly message: string; readonly path?: ReadonlyArray<PropertyKey> }>,
+  ) {
+    super(`${what}: ${issues.map((issue) => issue.message).join('; ')}`);
+  }
+}
+
+/** The code of a run asks for something else than its history has. The run becomes `blocked`; nothing is lost. */
+export class NonDeterminismError extends OrchestrationError {
+  readonly code = 'NON_DETERMINISM';
+
+  constructor(
+    readonly seq: number,
+    readonly expected: string,
+    readonly found: string,
+  ) {
+    super(
+      `The code no longer matches the run's history: entry ${seq} is ${expected}, but the code ${found}. ` +
+        'Deploy the code that the run started with, or register the change as a new version of the workflow. ' +
+        'The run keeps its history and is tried again when a worker starts, or by orchestrator.retry(runId).',
+    );
+  }
+}
+
+/** A value cannot be stored: it names where in the value, and what is there. */
+export class PayloadError extends OrchestrationError {
+  readonly code = 'PAYLOAD';
+  readonly statusCode = 422;
+
+  constructor(
+    readonly what: string,
+    readonly path: string,
+    readonly problem: string,
+    readonly bytes?: number,
+  ) {
+    super(`${what} cannot be stored: ${problem} at ${path}. Store a reference instead (a row's id, a file's URL), or plain data.`);
+  }
+}
+
+function messageOf(cause: unknown): string {
+  return cause instanceof Error ? cause.message : String((cause as StoredError | undefined)?.message ?? cause);
+}

@@ -1,0 +1,157 @@
+import * as devalue from 'devalue';
+import { types } from 'node:util';
+import { PayloadError } from './errors.js';
+import { reviveError, toStoredError, type StoredError } from './stored-error.js';
+
+/*
+ * Payloads are text. Plain JSON values are stored as JSON, which is the fast path and readable in psql; what JSON would
+ * lose (Date, bigint, Map, Set, undefined, NaN, Error, Buffer) is encoded by devalue behind a '~'. `undefined` itself is
+ * SQL null. Types are told by util.types and tags, never by instanceof: values cross realms in test runners.
+ */
+const TYPED = '~';
+
+/** Turns values into what the database stores, and back. Bounded by `maxBytes`. */
+export class PayloadSerializer {
+  constructor(private readonly maxBytes: number) {}
+
+  /** The stored text of a value. Throws {@link PayloadError} naming `what`, the path and the problem. */
+  encode(value: unknown, what: string): string | null {
+    if (value === undefined) return null;
+    const text = isPlain(value, what) ? JSON.stringify(value) : TYPED + devalue.stringify(value, REDUCERS);
+    const bytes = Buffer.byteLength(text);
+    if (bytes > this.maxBytes) {
+      throw new PayloadError(what, 'the whole value', `${bytes} bytes, and the limit is ${this.maxBytes}`, bytes);
+    }
+    return text;
+  }
+
+  /** The value of a stored text. */
+  decode(text: string | null): unknown {
+    if (text === null) return undefined;
+    return text.startsWith(TYPED) ? devalue.parse(text.slice(1), REVIVERS) : (JSON.parse(text) as unknown);
+  }
+
+  /** The stored text of anything that was thrown. Never throws: what does not fit is cut down to its message. */
+  encodeError(thrown: unknown): string {
+    const stored = toStoredError(thrown);
+    try {
+      return this.encode(stored, 'error') ?? '';
+    } catch {
+      return JSON.stringify({ name: stored.name, code: stored.code, message: stored.message.slice(0, 10_000) });
+    }
+  }
+
+  /** The stored error of a text, as data. */
+  decodeError(text: string | null): StoredError {
+    return (this.decode(text) ?? { name: 'Error', message: 'unknown' }) as StoredError;
+  }
+}
+
+/** Whether JSON keeps the value as it is. Throws {@link PayloadError} for what no encoding can keep. */
+function isPlain(root: unknown, what: string): boolean {
+  let plain = true;
+  const ancestors: object[] = [];
+  const visit = (value: unknown, path: string): void => {
+    switch (typeof value) {
+      case 'string':
+      case 'boolean':
+        return;
+      case 'number':
+        if (!Number.isFinite(value) || Object.is(value, -0)) plain = false;
+        return;
+      case 'undefined':
+      case 'bigint':
+        plain = false;
+        return;
+      case 'function':
+        throw new PayloadError(what, path, `a function${value.name ? ` (${value.name})` : ''}`);
+      case 'symbol':
+        throw new PayloadError(what, path, 'a symbol');
+      case 'object':
+        if (value !== null) visitObject(value, path);
+    }
+  };
+  const visitObject = (value: object, path: string): void => {
+    if (ancestors.includes(value)) throw new PayloadError(what, path, 'a cycle');
+    if (ancestors.length > 500) throw new PayloadError(what, path, 'more than 500 levels of nesting');
+    ancestors.push(value);
+    if (Array.isArray(value)) {
+      for (let index = 0; index < value.length; index++) visit(value[index], `${path}[${index}]`);
+    } else if (isLeaf(value)) {
+      plain = false;
+    } else if (types.isMap(value)) {
+      plain = false;
+      for (const [key, item] of value) (visit(key, `${path}.<key>`), visit(item, `${path}.<${String(key)}>`));
+    } else if (types.isSet(value)) {
+      plain = false;
+      for (const item of value) visit(item, `${path}.<item>`);
+    } else if (types.isPromise(value)) {
+      throw new PayloadError(what, path, 'a Promise (an await is missing)');
+    } else if (!hasToJson(value)) {
+      for (const key of Object.keys(value)) visit((value as Record<string, unknown>)[key], `${path}.${key}`);
+    }
+    ancestors.pop();
+  };
+  visit(root, 'value');
+  return plain;
+}
+
+/** Objects that are encoded whole. */
+function isLeaf(value: object): boolean {
+  return types.isDate(value) || types.isNativeError(value) || types.isRegExp(value) || ArrayBuffer.isView(value) || types.isAnyArrayBuffer(value) || value instanceof URL;
+}
+
+function hasToJson(value: object): boolean {
+  return typeof (value as { toJSON?: unknown }).toJSON === 'function';
+}
+
+function isPojo(value: unknown): boolean {
+  const prototype: unknown = Object.getPrototypeOf(value);
+  return prototype === null || Object.getPrototypeOf(prototype) === null;
+}
+
+const isObject = (value: unknown): value is object => typeof value === 'object' && value !== null;
+
+const REDUCERS = {
+  Error: (value: unknown) => types.isNativeError(value) && toStoredError(value),
+  Buffer: (value: unknown) => isObject(value) && Buffer.isBuffer(value) && value.toString('base64'),
+  /** An own `__proto__` key, which devalue refuses, and instances of classes, which are kept as their own data. */
+  Data: (value: unknown) => {
+    if (!isObject(value) || Array.isArray(value) || isLeaf(value) || types.isMap(value) || types.isSet(value)) return false;
+    if (hasToJson(value)) return [(value as { toJSON(): unknown }).toJSON()];
+    return (!isPojo(value) || Object.hasOwn(value, '__proto__')) && Object.entries(value).flat();
+  },
+};
+
+const REVIVERS = {
+  Error: (stored: StoredError) => reviveError(stored),
+  Buffer: (base64: string) => Buffer.from(base64, 'base64'),
+  Data: (parts: unknown[]) => {
+    if (parts.length === 1) return parts[0];
+    const data = {};
+    for (let index = 0; index < parts.length; index += 2) {
+      Object.defineProperty(data, parts[index] as string, { value: parts[index + 1], configurable: true, enumerable: true, writable: true });
+    }
+    return data;
+  },
+};
+
+/**
+ * PostgreSQL's text holds neither NUL nor lone surrogates; names, keys and labels may. Both are escaped with a backslash,
+ * so that two different names stay different and come back as they were.
+ */
+export function toSqlText(text: string): string {
+  // eslint-disable-next-line no-control-regex
+  return text.isWellFormed() && !/[\0\\]/.test(text)
+    ? text
+    : text.replace(/[\0\\]|[\uD800-\uDBFF](?![\uDC00-\uDFFF])|(?<![\uD800-\uDBFF])[\uDC00-\uDFFF]/g, (unit) =>
+        unit === '\\' ? '\\\\' : `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`,
+      );
+}
+
+/** The name that {@link toSqlText} stored. */
+export function fromSqlText(text: string): string {
+  return text.includes('\\')
+    ? text.replace(/\\(?:\\|u([0-9a-f]{4}))/g, (_, hex: string | undefined) => (hex ? String.fromCharCode(parseInt(hex, 16)) : '\\'))
+    : text;
+}
