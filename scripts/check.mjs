@@ -1,0 +1,11 @@
+// `npm run check`: all that CI does. A stage that fails does not stop the later ones, so that one run names every
+// problem; the tests come last, because their closing line is to be the last line.
+import { npm } from './npm.mjs';
+
+const STAGES = ['format', 'lint', 'types', 'build', 'dead-code', 'duplicates', 'package'];
+
+const failed = STAGES.filter((stage) => npm(['run', stage]) !== 0);
+if (failed.length > 0) console.error(`\nFailed before the tests: ${failed.join(', ')}\n`);
+
+const tests = npm(['test']);
+process.exit(failed.length > 0 ? 1 : tests);

@@ -1,0 +1,69 @@
+// The part of .ci/run after the installation: the check on a PostgreSQL of this machine if there is one, then the tests
+// once more on the embedded database. Ends with one closing line over both passes.
+//
+// CI_EMBEDDED_TESTS: a jest path pattern for the second pass; `none` leaves it out. Default: all tests.
+// CI_TIME_LIMIT_S:   when the time is up, what still runs is killed and counts as one failure. Default: 780.
+import { spawn } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+import { closingLine } from './closing-line.mjs';
+import { findPostgres } from './find-postgres.mjs';
+
+const deadline = Date.now() + Number(process.env.CI_TIME_LIMIT_S ?? 780) * 1_000;
+const embeddedTests = process.env.CI_EMBEDDED_TESTS ?? '';
+const folder = mkdtempSync(join(tmpdir(), 'ci-'));
+const passes = [];
+
+const databaseUrl = process.env.DATABASE_URL || (await findPostgres());
+console.log(
+  databaseUrl
+    ? 'Tests: on the PostgreSQL of this machine.'
+    : 'Tests: no PostgreSQL here, on the database the tests find.',
+);
+const started = Date.now();
+await pass('check', ['run', 'check'], databaseUrl ? { DATABASE_URL: databaseUrl } : {});
+
+if (databaseUrl && embeddedTests !== 'none') {
+  const took = Date.now() - started;
+  if (deadline - Date.now() > took)
+    await pass('embedded', ['run', 'test:embedded', '--', ...(embeddedTests ? [embeddedTests] : [])]);
+  else console.log(`The pass on the embedded database is left out: the first one took ${Math.round(took / 1_000)} s.`);
+}
+
+rmSync(folder, { recursive: true });
+console.log(closingLine(passes.map(({ counts }) => counts)));
+process.exit(passes.every(({ ok }) => ok) ? 0 : 1);
+
+async function pass(name, args, env = {}) {
+  const summaryFile = join(folder, name);
+  const code = await npmUntilDeadline(args, { ...env, TEST_SUMMARY_FILE: summaryFile });
+  passes.push({ ok: code === 0, counts: readCounts(summaryFile) });
+}
+
+/** Without counts the tests did not get to their end: that is a failure, too. */
+function readCounts(summaryFile) {
+  try {
+    return JSON.parse(readFileSync(summaryFile, 'utf8'));
+  } catch {
+    return { passed: 0, failed: 1, skipped: 0 };
+  }
+}
+
+function npmUntilDeadline(args, env) {
+  // A process group of its own: the kill reaches the tests below npm as well.
+  const child = spawn('npm', args, {
+    stdio: ['ignore', 'inherit', 'inherit'],
+    detached: true,
+    env: { ...process.env, ...env },
+  });
+  const timer = setTimeout(() => {
+    console.error(`Killed: the time limit is reached (CI_TIME_LIMIT_S).`);
+    process.kill(-child.pid, 'SIGKILL');
+  }, deadline - Date.now());
+  return new Promise((resolve) => {
+    child.once('error', () => resolve(1));
+    child.once('exit', (code) => resolve(code ?? 1));
+  }).finally(() => clearTimeout(timer));
+}
