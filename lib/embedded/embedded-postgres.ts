@@ -121,7 +121,7 @@ const UNDEFINED_DATABASE = '3D000';
 const DUPLICATE_DATABASE = new Set(['42P04', '23505']);
 
 async function createDatabase(connection: EmbeddedPostgresConnection): Promise<void> {
-  const name = pg.escapeIdentifier(connection.database);
+  const name = `"${connection.database.replaceAll('"', '""')}"`;
   // From template0, which nobody can be connected to.
   await execute({ ...connection, database: 'postgres' }, `create database ${name} template template0`).catch(
     (error: unknown) => {
