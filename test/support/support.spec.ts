@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import pg from 'pg';
+import { DataSource } from 'typeorm';
 
 import { ChaosProxy } from './chaos-proxy.js';
 import { createTestDatabase, dropLeftoverDatabases, testServerUrl, type TestDatabase } from './database.js';
@@ -106,6 +107,17 @@ describe('measure', () => {
     expect(statements).toBe(7);
     expect(byQuery.get('select $1::int')).toBe(2);
     await client.end();
+  });
+
+  it('sees the connections of TypeORM', async () => {
+    const dataSource = await new DataSource(database.connection).initialize();
+
+    const { commits, statements } = await measure(database, () =>
+      dataSource.transaction((manager) => manager.query('select 1')),
+    );
+
+    expect({ commits, statements }).toEqual({ commits: 1, statements: 3 });
+    await dataSource.destroy();
   });
 
   it('agrees with what the server says', async () => {
