@@ -1,0 +1,85 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
+import type { Command } from './command.js';
+import { CancelledError } from './errors.js';
+import type { RunExecution } from './run-execution.js';
+import type { StepAttempt } from './step-execution.js';
+
+/** Where in a run the current code stands. */
+export interface Frame {
+  execution: RunExecution;
+  branch: Branch;
+  /** The step attempt whose body this is; undefined in the workflow's own code. */
+  attempt: StepAttempt | undefined;
+}
+
+const frames = new AsyncLocalStorage<Frame>();
+
+export function currentFrame(): Frame | undefined {
+  return frames.getStore();
+}
+
+export function runInFrame<T>(frame: Frame, code: () => T): T {
+  return frames.run(frame, code);
+}
+
+/**
+ * A part of a run that is cancelled as a whole: the run itself, a member of a race, a shield. It knows the durable calls
+ * that were made in it and are still open.
+ */
+export class Branch {
+  private readonly open = new Set<Command>();
+  private readonly branches = new Set<Branch>();
+  private cancelledWith: CancelledError | undefined;
+
+  /** `level` counts the shields around this branch: a cancellation reaches the parts of its own level only. */
+  private constructor(private readonly level: number) {}
+
+  static root(): Branch {
+    return new Branch(0);
+  }
+
+  fork(): Branch {
+    return this.add(new Branch(this.level));
+  }
+
+  /** A part that goes on to its end although what is around it is cancelled. */
+  shield(): Branch {
+    return this.add(new Branch(this.level + 1));
+  }
+
+  /** The part has ended: nothing in it is left to cancel. */
+  leave(part: Branch): void {
+    this.branches.delete(part);
+  }
+
+  get isShielded(): boolean {
+    return this.level > 0;
+  }
+
+  /** The error that durable calls in this branch end with from now on, if it was cancelled. */
+  get cancellation(): CancelledError | undefined {
+    return this.cancelledWith;
+  }
+
+  opened(command: Command): void {
+    this.open.add(command);
+  }
+
+  closed(command: Command): void {
+    this.open.delete(command);
+  }
+
+  /** Ends every open durable call of this branch and of its parts, but for shields. */
+  cancel(error: CancelledError): void {
+    if (this.cancelledWith) return;
+    this.cancelledWith = error;
+    for (const command of [...this.open]) command.cancel(error);
+    for (const branch of [...this.branches]) if (branch.level === this.level) branch.cancel(error);
+  }
+
+  private add(part: Branch): Branch {
+    if (this.cancelledWith && part.level === this.level) part.cancelledWith = this.cancelledWith;
+    this.branches.add(part);
+    return part;
+  }
+}

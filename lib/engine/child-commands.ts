@@ -1,0 +1,131 @@
+import type { Branch } from './branch.js';
+import type { ChildLink } from './child-links.js';
+import { Command } from './command.js';
+import { type CancelledError, ChildCancelledError, ChildFailedError, ChildTimeoutError, RunNotFoundError } from './errors.js';
+import type { RunExecution } from './run-execution.js';
+import type { WaitingFor } from './run.js';
+import { reviveError } from './stored-error.js';
+import type { NewRun, RecordedOutcome, RunEnd } from './store.js';
+
+/** How a waited-for run ended, or that it did not in time. */
+export type SettledChild<Output> =
+  | { status: 'completed'; value: Output }
+  | { status: 'failed'; error: ChildFailedError }
+  | { status: 'cancelled'; error: ChildCancelledError }
+  | { status: 'timeout'; error: ChildTimeoutError };
+
+/** Starts a child and ends when its row is committed. */
+export class ChildStartCommand extends Command {
+  constructor(
+    execution: RunExecution,
+    branch: Branch,
+    private readonly link: ChildLink,
+    private readonly newRun: NewRun,
+  ) {
+    super(execution, branch, newRun.inputDigest);
+  }
+
+  begin(): void {
+    const started = () => this.execution.settle(this, { status: 'completed', childId: this.link.id });
+    if (this.link.isDurable) started();
+    else this.execution.startChild(this.link, this.newRun, started);
+  }
+
+  /** The commit of the child's row is under way. */
+  standing(): 'busy' {
+    return 'busy';
+  }
+
+  protected valueOf(): ChildLink {
+    return this.link;
+  }
+}
+
+export interface ChildWaitPlan {
+  link: ChildLink;
+  /** Set for a call: the child to start when there is none yet. */
+  newRun: NewRun | undefined;
+  timeoutMs: number | undefined;
+  /** What a timeout does to the child. */
+  onTimeout: 'cancel' | 'abandon';
+  /** Whether a cancelled run ends before this child has ended. */
+  cancellation: 'wait' | 'try';
+}
+
+/** Waits for the end of a run: parked, without a slot or a query, and woken by the end itself. */
+export class ChildWaitCommand extends Command {
+  private cancelledWith: CancelledError | undefined;
+  private unsubscribe: (() => void) | undefined;
+
+  constructor(
+    execution: RunExecution,
+    branch: Branch,
+    private readonly plan: ChildWaitPlan,
+  ) {
+    super(execution, branch, plan.newRun?.inputDigest ?? null);
+  }
+
+  begin(): void {
+    const { link, newRun, timeoutMs } = this.plan;
+    if (!link.isDurable && newRun) this.execution.startChild(link, newRun, () => {});
+    else this.execution.awaitEnd(link);
+    this.unsubscribe = this.execution.children.onEnd(link, () => this.settleWith(link.end!));
+    if (timeoutMs === undefined || !this.open) return;
+    this.wakeAt = this.askedAt + timeoutMs;
+    if (this.wakeAt <= this.execution.clock.now()) this.fire();
+  }
+
+  override fire(): void {
+    const { link, onTimeout, timeoutMs } = this.plan;
+    this.wakeAt = null;
+    if (onTimeout === 'cancel') this.execution.cancelRun(link.id, `its parent's wait timed out after ${timeoutMs} ms`);
+    this.execution.settle(this, { status: 'timeout', childId: link.id });
+  }
+
+  standing(): WaitingFor {
+    return { kind: 'child', name: this.plan.link.ref, until: this.wakeAt === null ? null : new Date(this.wakeAt) };
+  }
+
+  /** The run is being cancelled, and its children with it: it ends after they have. */
+  override cancel(error: CancelledError): void {
+    const { link, cancellation, newRun } = this.plan;
+    const reachesChild = link.isChild && link.cascades && link.isDurable && !link.end;
+    if (this.execution.cancellation === error) {
+      if (!reachesChild || cancellation === 'try') return super.cancel(error);
+      this.cancelledWith = error;
+      this.wakeAt = null;
+      return;
+    }
+    if (newRun && !link.end) this.execution.cancelRun(link.id, error.reason ?? 'left behind');
+    super.cancel(error);
+  }
+
+  protected override release(): void {
+    this.unsubscribe?.();
+  }
+
+  protected valueOf(outcome: RecordedOutcome): SettledChild<unknown> {
+    if (this.cancelledWith) throw this.cancelledWith;
+    const { id, ref, workflow } = this.plan.link;
+    const { serializer } = this.execution;
+    switch (outcome.status) {
+      case 'completed':
+        return { status: 'completed', value: serializer.decode(outcome.output) };
+      case 'timeout':
+        return { status: 'timeout', error: new ChildTimeoutError(id, ref, workflow, this.plan.timeoutMs ?? 0) };
+      case 'cancelled': {
+        const { reason } = serializer.decodeError(outcome.error);
+        return { status: 'cancelled', error: new ChildCancelledError(id, ref, workflow, typeof reason === 'string' ? reason : undefined) };
+      }
+      case 'failed': {
+        const stored = serializer.decodeError(outcome.error);
+        if (!this.plan.link.isChild && stored.code === 'RUN_NOT_FOUND') throw new RunNotFoundError(id);
+        return { status: 'failed', error: new ChildFailedError(id, ref, workflow, reviveError(stored)) };
+      }
+    }
+  }
+
+  private settleWith(end: RunEnd): void {
+    this.execution.settle(this, { status: end.status, output: end.output, error: end.error, childId: end.id });
+  }
+}

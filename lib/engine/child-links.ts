@@ -1,0 +1,185 @@
+import { ChildRefConflictError } from './errors.js';
+import type { NewRun, RecordedChild, RunEnd } from './store.js';
+import type { RunStatus } from './run.js';
+import type { RunExecution } from './run-execution.js';
+
+/** Another run as this one knows it: a child, or a run that it awaits. */
+export interface ChildLink {
+  id: string;
+  /** The name its parent gave it; the id for a run that is no child. */
+  ref: string;
+  workflow: string;
+  inputDigest: string;
+  scope: string;
+  isChild: boolean;
+  closesWithParent: boolean;
+  /** Whether a cancellation of this run reaches it. */
+  cascades: boolean;
+  /** Its row is committed. */
+  isDurable: boolean;
+  status: RunStatus;
+  end: RunEnd | undefined;
+  /** The code of this pass has asked for it. */
+  isAsked: boolean;
+  /** Its end wakes this run. */
+  wakesUs: boolean;
+}
+
+/** How a child is asked for: what becomes its row when there is none yet. */
+export interface ChildRequest {
+  newRun: NewRun;
+  ref: string;
+  workflow: string;
+  scope: string;
+  /** The ref was given by the user: a call that differs is a conflict. */
+  isExplicit: boolean;
+}
+
+/**
+ * The children of a run by ref. A child's row is the parent's record of it, so asking again for a ref, in a replay or in
+ * the code, gives the child that there is.
+ */
+export class ChildLinks {
+  private readonly byRef = new Map<string, ChildLink>();
+  private readonly byId = new Map<string, ChildLink>();
+  private readonly listeners = new Map<string, Set<() => void>>();
+  private closing = false;
+
+  constructor(
+    private readonly execution: RunExecution,
+    recorded: readonly RecordedChild[],
+  ) {
+    for (const child of recorded) {
+      this.add({
+        ...child,
+        isChild: true,
+        isDurable: true,
+        end: undefined,
+        isAsked: false,
+        wakesUs: child.awaited,
+      });
+    }
+  }
+
+  /** A child that closes with this run has been started. */
+  get mustClose(): boolean {
+    return this.closing;
+  }
+
+  get(ref: string): ChildLink | undefined {
+    return this.byRef.get(ref);
+  }
+
+  getById(id: string): ChildLink | undefined {
+    return this.byId.get(id);
+  }
+
+  /** A recorded child of the workflow's own code that this pass has not asked for. */
+  findUnasked(): ChildLink | undefined {
+    for (const link of this.byRef.values()) if (!link.isAsked && link.scope === '') return link;
+    return undefined;
+  }
+
+  /** The child of that ref, as there is one or as it will be started. Throws {@link ChildRefConflictError}. */
+  ask(request: ChildRequest): ChildLink {
+    const known = this.byRef.get(request.ref);
+    if (known && !this.isReplacedByRetry(known, request)) {
+      if (request.isExplicit) checkSame(known, request);
+      known.isAsked = true;
+      return known;
+    }
+    const { newRun } = request;
+    const link: ChildLink = {
+      id: newRun.id,
+      ref: request.ref,
+      workflow: request.workflow,
+      inputDigest: newRun.inputDigest,
+      scope: request.scope,
+      isChild: true,
+      closesWithParent: newRun.parent!.closesWithParent,
+      cascades: newRun.parent!.cascades,
+      isDurable: false,
+      status: 'pending',
+      end: undefined,
+      isAsked: true,
+      wakesUs: newRun.parent!.awaited,
+    };
+    if (known) this.execution.supersede(known.id);
+    this.add(link);
+    return link;
+  }
+
+  /** A run that is not a child of this one. */
+  addStranger(id: string): ChildLink {
+    const known = this.byId.get(id);
+    if (known) return known;
+    const link: ChildLink = {
+      id,
+      ref: id,
+      workflow: '',
+      inputDigest: '',
+      scope: '',
+      isChild: false,
+      closesWithParent: false,
+      cascades: false,
+      isDurable: true,
+      status: 'pending',
+      end: undefined,
+      isAsked: true,
+      wakesUs: false,
+    };
+    this.byId.set(id, link);
+    return link;
+  }
+
+  /** Calls back when the run has ended, which may be at once. */
+  onEnd(link: ChildLink, listener: () => void): () => void {
+    if (link.end) {
+      listener();
+      return () => {};
+    }
+    const listeners = this.listeners.get(link.id) ?? new Set();
+    this.listeners.set(link.id, listeners.add(listener));
+    return () => {
+      listeners.delete(listener);
+      if (listeners.size === 0) this.listeners.delete(link.id);
+    };
+  }
+
+  /** Ids of the runs whose end the code waits for. */
+  awaited(): string[] {
+    return [...this.listeners.keys()];
+  }
+
+  ended(end: RunEnd): void {
+    const link = this.byId.get(end.id);
+    if (!link || link.end) return;
+    link.end = end;
+    link.status = end.status;
+    const listeners = this.listeners.get(end.id);
+    this.listeners.delete(end.id);
+    for (const listener of listeners ?? []) listener();
+  }
+
+  private add(link: ChildLink): void {
+    this.byRef.set(link.ref, link);
+    this.byId.set(link.id, link);
+    this.closing ||= link.closesWithParent;
+  }
+
+  /** A retry of a step starts its failed children anew. */
+  private isReplacedByRetry(known: ChildLink, request: ChildRequest): boolean {
+    return request.scope !== '' && known.scope !== request.scope && (known.status === 'failed' || known.status === 'cancelled');
+  }
+}
+
+function checkSame(known: ChildLink, { workflow, newRun }: ChildRequest): void {
+  if (known.workflow === workflow && known.inputDigest === newRun.inputDigest) return;
+  const sameWorkflow = known.workflow === workflow;
+  throw new ChildRefConflictError(
+    known.ref,
+    known.id,
+    sameWorkflow ? `'${known.workflow}' with another input` : `workflow '${known.workflow}'`,
+    sameWorkflow ? 'a different input' : `workflow '${workflow}'`,
+  );
+}

@@ -1,0 +1,111 @@
+import type { Branch } from './branch.js';
+import type { CancelledError } from './errors.js';
+import type { RunExecution } from './run-execution.js';
+import type { WaitingFor } from './run.js';
+import type { OutcomeKind, RecordedOutcome } from './store.js';
+
+/** What a command is known by in the history: stable over replays because calls are numbered in the order they are made. */
+export interface CommandIdentity {
+  kind: OutcomeKind;
+  /** The step attempt whose body made the call; '' for the workflow's own code. */
+  scope: string;
+  name: string;
+  /** 1 for the first call of that name in that scope. */
+  ordinal: number;
+}
+
+export function identityKey(identity: CommandIdentity): string {
+  return JSON.stringify([identity.kind, identity.scope, identity.name, identity.ordinal]);
+}
+
+/** `charge`, `charge#2`; a '#' of the name itself is doubled, so that step `a#2` is not the second `a`. */
+export function displayKey(name: string, ordinal: number): string {
+  const escaped = name.replaceAll('#', '##');
+  return ordinal === 1 ? escaped : `${escaped}#${ordinal}`;
+}
+
+/** A part of an outcome that the command knows; the run adds its place and time. */
+export type OutcomeDraft = Partial<Pick<RecordedOutcome, 'output' | 'error' | 'attempts' | 'childId'>> & Pick<RecordedOutcome, 'status'>;
+
+/**
+ * A durable call that workflow code has made and awaits: a step, a timer, a child. It is begun once replay has found no
+ * outcome for it, ends by one recorded outcome, and gives the code its value or error when that outcome is delivered.
+ */
+export abstract class Command {
+  readonly promise: Promise<unknown>;
+  identity!: CommandIdentity;
+  /** The entry after whose delivery it was asked for, and the run's time then. */
+  afterSeq = 0;
+  askedAt = 0;
+  private isOpen = true;
+  private resolvePromise!: (value: unknown) => void;
+  private rejectPromise!: (error: unknown) => void;
+
+  constructor(
+    protected readonly execution: RunExecution,
+    readonly branch: Branch,
+    readonly digest: string | null,
+  ) {
+    this.promise = new Promise((resolve, reject) => {
+      this.resolvePromise = resolve;
+      this.rejectPromise = reject;
+    });
+    // A call that nobody awaits must not end the process by its error; whoever awaits it gets the error all the same.
+    this.promise.catch(() => {});
+  }
+
+  get open(): boolean {
+    return this.isOpen;
+  }
+
+  /** Starts what the call asks for. Called once at most, never during replay. */
+  abstract begin(): void;
+
+  /** The value, or throws the error, that a recorded outcome stands for. */
+  protected abstract valueOf(outcome: RecordedOutcome): unknown;
+
+  /**
+   * What the run waits for in this call; or `busy` while something of it runs in this process, and `suspended` when a body
+   * is at rest in durable calls of its own.
+   */
+  abstract standing(): WaitingFor | 'busy' | 'suspended';
+
+  /** When {@link fire} is due, in epoch ms of the database. */
+  wakeAt: number | null = null;
+
+  /** `wakeAt` has come. */
+  fire(): void {}
+
+  /** What ends with the command when its outcome is delivered or it is cancelled. */
+  protected release(): void {}
+
+  deliver(outcome: RecordedOutcome): void {
+    if (!this.close()) return;
+    try {
+      this.resolvePromise(this.valueOf(outcome));
+    } catch (error) {
+      this.rejectPromise(error);
+    }
+  }
+
+  /** The run has left this process: what the call still does here is stopped, and its promise never ends. */
+  drop(_reason: Error): void {
+    this.release();
+  }
+
+  /** Ends the call for the code; its late outcome is refused. */
+  cancel(error: CancelledError): void {
+    if (!this.close()) return;
+    this.rejectPromise(error);
+  }
+
+  private close(): boolean {
+    if (!this.isOpen) return false;
+    this.isOpen = false;
+    this.wakeAt = null;
+    this.branch.closed(this);
+    this.execution.closed(this);
+    this.release();
+    return true;
+  }
+}

@@ -1,0 +1,25 @@
+/** Something that happened to a run in this process, after it was committed. */
+export interface RunEvent {
+  type:
+    | 'run.started'
+    | 'run.waiting'
+    | 'run.completed'
+    | 'run.failed'
+    | 'run.cancelled'
+    | 'run.blocked'
+    | 'step.completed'
+    | 'step.retrying'
+    | 'step.failed';
+  runId: string;
+  workflow: string;
+  parentId: string | undefined;
+  rootId: string;
+  at: Date;
+  /** Of a step event: its name with the number of its call. */
+  step?: string;
+  /** Of a step event: how many attempts were made. */
+  attempts?: number;
+}
+
+/** Where a worker reports what happened. */
+export type EventSink = (event: RunEvent) => void;

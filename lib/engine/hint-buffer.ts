@@ -1,0 +1,47 @@
+import type { Hints, Store } from './store.js';
+
+/** Hints of many commits go out as one, at most this often; the first of a quiet time goes at once. */
+const INTERVAL_MS = 10;
+
+/** Gathers what other processes may want to look at, and tells them outside the hot commit. */
+export class HintBuffer {
+  private readonly queues = new Set<string>();
+  private readonly workers = new Set<string>();
+  private readonly endedRuns = new Set<string>();
+  private isScheduled = false;
+  private lastSentAt = 0;
+
+  constructor(private readonly store: Pick<Store, 'announce'>) {}
+
+  queue(name: string): void {
+    this.queues.add(name);
+    this.sendSoon();
+  }
+
+  worker(id: string): void {
+    this.workers.add(id);
+    this.sendSoon();
+  }
+
+  ended(runId: string): void {
+    this.endedRuns.add(runId);
+    this.sendSoon();
+  }
+
+  async flush(): Promise<void> {
+    this.isScheduled = false;
+    if (!this.queues.size && !this.workers.size && !this.endedRuns.size) return;
+    const hints: Hints = { queues: [...this.queues], workers: [...this.workers], ended: [...this.endedRuns] };
+    for (const set of [this.queues, this.workers, this.endedRuns]) set.clear();
+    this.lastSentAt = Date.now();
+    await this.store.announce(hints);
+  }
+
+  private sendSoon(): void {
+    if (this.isScheduled) return;
+    this.isScheduled = true;
+    const wait = this.lastSentAt + INTERVAL_MS - Date.now();
+    if (wait <= 0) setImmediate(() => void this.flush());
+    else setTimeout(() => void this.flush(), wait);
+  }
+}

@@ -1,0 +1,74 @@
+import { type CommandIdentity, displayKey, identityKey } from './command.js';
+import type { RecordedOutcome } from './store.js';
+
+/**
+ * The recorded outcomes of a run, as replay needs them. The workflow's own code receives its outcomes strictly in the
+ * order of `seq`; the calls of a step that was interrupted in its body are looked up by name, because a step's body is
+ * ordinary code and not replayed.
+ */
+export class History {
+  private readonly ordered: RecordedOutcome[] = [];
+  private readonly nested = new Map<string, RecordedOutcome>();
+  private readonly failedAttempts = new Map<string, RecordedOutcome>();
+  private readonly counters = new Map<string, number>();
+  private position = 0;
+  private lastSeq = 0;
+
+  constructor(outcomes: readonly RecordedOutcome[] = []) {
+    for (const outcome of outcomes) {
+      this.lastSeq = Math.max(this.lastSeq, outcome.seq);
+      if (outcome.kind === 'retry') this.failedAttempts.set(identityKey({ ...outcome, kind: 'step' }), outcome);
+      else if (outcome.scope !== '') this.nested.set(identityKey(outcome), outcome);
+      else this.ordered.push(outcome);
+    }
+  }
+
+  /** The outcome that the code must receive next, while there is one. */
+  get next(): RecordedOutcome | undefined {
+    return this.ordered[this.position];
+  }
+
+  get isReplaying(): boolean {
+    return this.position < this.ordered.length;
+  }
+
+  advance(): void {
+    this.position++;
+  }
+
+  nextSeq(): number {
+    return ++this.lastSeq;
+  }
+
+  /** The outcome of a call inside a step's body, if an earlier pass recorded it. */
+  findNested(identity: CommandIdentity): RecordedOutcome | undefined {
+    return this.nested.get(identityKey(identity));
+  }
+
+  /** The last failed attempt of a step that is still being retried. */
+  findFailedAttempt(identity: CommandIdentity): RecordedOutcome | undefined {
+    return this.failedAttempts.get(identityKey(identity));
+  }
+
+  /** Numbers the calls of one name in the order in which the code makes them. */
+  number(kind: string, scope: string, name: string): number {
+    const key = JSON.stringify([kind, scope, name]);
+    const ordinal = (this.counters.get(key) ?? 0) + 1;
+    this.counters.set(key, ordinal);
+    return ordinal;
+  }
+}
+
+const KIND_WORDS: Record<RecordedOutcome['kind'], string> = {
+  step: 'step',
+  timer: 'timer',
+  child: 'the end of child',
+  start: 'the start of child',
+  cancel: 'the cancellation',
+  retry: 'a failed attempt of step',
+};
+
+/** `step 'charge#2'`: a call or an entry for people. */
+export function describeCall({ kind, name, ordinal }: Pick<CommandIdentity, 'kind' | 'name' | 'ordinal'>): string {
+  return kind === 'cancel' ? KIND_WORDS.cancel : `${KIND_WORDS[kind]} '${displayKey(name, ordinal)}'`;
+}

@@ -1,0 +1,638 @@
+import { Branch, type Frame, runInFrame } from './branch.js';
+import { type ChildLink, ChildLinks } from './child-links.js';
+import type { DatabaseClock } from './clock.js';
+import type { Command, CommandIdentity, OutcomeDraft } from './command.js';
+import { DeadlineTimer } from './deadline-timer.js';
+import type { WorkflowDefinition } from './definition.js';
+import { CancelledError, NonDeterminismError, RunPoisonedError, RunTimeoutError } from './errors.js';
+import { describeCall, History } from './history.js';
+import { LazyAbortSignal } from './lazy-abort-signal.js';
+import type { Attributes } from './run.js';
+import type { PayloadSerializer } from './serialization.js';
+import type { StepAttempt } from './step-execution.js';
+import type { CancelMark, ClaimedRun, Move, NewRun, RecordedOutcome, RecordedRun, RunEnd, RunWrite } from './store.js';
+import { WriteBuffer, type WriteResult, type WriteSink } from './write-buffer.js';
+
+/** A wait that ends sooner than this is sat out with the slot; parking would cost more. */
+const SHORTEST_PARK_MS = 200;
+/** How long replay waits for code that awaits something that is not durable, before it calls that a divergence. */
+const REPLAY_PATIENCE_MS = 1_000;
+
+/** What a run needs of the worker that executes it. */
+export interface ExecutionHost extends WriteSink {
+  readonly clock: DatabaseClock;
+  readonly serializer: PayloadSerializer;
+  /** Asks for the outcomes of runs that may have ended; they arrive by `childEnded`. */
+  loadEnds(execution: RunExecution, runIds: string[]): void;
+  /** Asks for the run to be claimed again: its code goes on although it was parked. */
+  wake(execution: RunExecution): void;
+  /** The run has given its slot up (parked), or has left this process for good. */
+  parked(execution: RunExecution): void;
+  left(execution: RunExecution, end: RunEnd | undefined): void;
+  /** The process shuts down: no further step body begins. */
+  readonly isDraining: boolean;
+  /** A write of the run is committed. */
+  committed(execution: RunExecution, write: RunWrite): void;
+}
+
+/**
+ * One pass over one run: replay, deliver outcomes in order, settle.
+ *
+ * States: replaying → live ⇄ parking → parked → live …; at the end settled (its last write is under way) or dropped (the
+ * run is another worker's now, or waits in the database).
+ * Invariant: an outcome gets its `seq` at the moment when the code receives it, one at a time, each followed by a
+ * macrotask turn. So replay, which feeds the recorded outcomes in that order, takes the code along the same path.
+ * Dropping a run never resolves its promises, so no `catch` or `finally` of the user runs at a suspension.
+ */
+export class RunExecution {
+  readonly clock: DatabaseClock;
+  readonly serializer: PayloadSerializer;
+  readonly history: History;
+  readonly children: ChildLinks;
+  private state: 'replaying' | 'live' | 'parking' | 'parked' | 'settled' | 'dropped' = 'replaying';
+  private readonly writes: WriteBuffer;
+  private readonly root = Branch.root();
+  private readonly abortion = new LazyAbortSignal();
+  /** Calls that have no outcome yet. In replay they wait for theirs; what is left at its end is begun. */
+  private readonly pending = new Set<Command>();
+  private readonly asked = new Map<string, Command>();
+  private readonly ready: Delivery[] = [];
+  private readonly timer = new DeadlineTimer(() => this.fireDue());
+  /** Outcomes are delivered by one loop at a time; at first that is the replay. */
+  private isDelivering = true;
+  private isCheckScheduled = false;
+  private activeBodies = 0;
+  private deliveredSeq = 0;
+  private runTime: number;
+  private seenWakes: number;
+  private returned: Returned | undefined;
+  private onAsked: (() => void) | undefined;
+  private cancelledWith: CancelledError | undefined;
+
+  constructor(
+    readonly run: ClaimedRun,
+    readonly definition: WorkflowDefinition,
+    recorded: RecordedRun | undefined,
+    private readonly host: ExecutionHost,
+  ) {
+    this.clock = host.clock;
+    this.serializer = host.serializer;
+    this.history = new History(recorded?.outcomes);
+    this.children = new ChildLinks(this, recorded?.children ?? []);
+    this.writes = new WriteBuffer(run, host, (result, write) => this.committed(result, write));
+    this.runTime = run.startedAt;
+    this.seenWakes = run.wakes;
+  }
+
+  /** Runs the code: against its history first, then on. */
+  start(maxRecoveries: number): void {
+    if (this.run.recoveries > maxRecoveries) return this.end(this.failure(new RunPoisonedError(this.run.id, this.run.recoveries)));
+    if (this.isPastDeadline()) return this.expire();
+    void this.replay();
+  }
+
+  // ---- what workflow code asks for
+
+  /** Numbers the call, and begins it unless replay has or may have its outcome. The call's promise is `command.promise`. */
+  issue(command: Command, call: { kind: CommandIdentity['kind']; name: string }, frame: Frame): void {
+    const { attempt } = frame;
+    const scope = attempt?.scope ?? '';
+    const identity = { ...call, scope, ordinal: this.history.number(call.kind, scope, call.name) };
+    command.identity = identity;
+    command.afterSeq = this.deliveredSeq;
+    command.askedAt = attempt ? Math.max(attempt.time, this.runTime) : this.runTime;
+    if (this.isOver) return;
+    const cancellation = command.branch.cancellation;
+    if (cancellation) return command.cancel(cancellation);
+    this.pending.add(command);
+    command.branch.opened(command);
+    if (attempt) return this.issueNested(command, attempt);
+    if (this.state === 'replaying') {
+      this.asked.set(callKey(identity), command);
+      this.onAsked?.();
+    } else {
+      this.beginLive(command);
+    }
+  }
+
+  /** The code's last word on where it is; kept even when nobody awaits it. */
+  setState(state: string | null): void {
+    if (this.isLive) this.writes.setState(state);
+  }
+
+  setAttributes(attributes: Attributes): void {
+    this.run.attributes = { ...this.run.attributes, ...attributes };
+    if (this.isLive) this.writes.addAttributes(attributes);
+  }
+
+  /** The time of the last outcome that the code received: the same in every replay. */
+  get time(): number {
+    return this.runTime;
+  }
+
+  get signal(): AbortSignal {
+    return this.abortion.signal;
+  }
+
+  get isReplaying(): boolean {
+    return this.state === 'replaying';
+  }
+
+  get cancellation(): CancelledError | undefined {
+    return this.cancelledWith;
+  }
+
+  // ---- what commands ask for
+
+  get isDurable(): boolean {
+    return this.writes.isDurable;
+  }
+
+  /** False while the process shuts down: what has begun may end, nothing else begins. */
+  get mayBeginBodies(): boolean {
+    return !this.host.isDraining;
+  }
+
+  whenDurable(): Promise<void> {
+    return this.writes.whenDurable();
+  }
+
+  /** The command has its outcome; the code receives it when its turn comes. */
+  settle(command: Command, outcome: OutcomeDraft): void {
+    this.deliverSoon({ command, outcome });
+  }
+
+  /** The command has been delivered or cancelled. */
+  closed(command: Command): void {
+    this.pending.delete(command);
+  }
+
+  recordFailedAttempt(command: Command, attempt: { error: string; attempts: number; due: number }): void {
+    if (this.isOver) return;
+    this.writes.addOutcome({
+      ...command.identity,
+      kind: 'retry',
+      seq: this.history.nextSeq(),
+      status: 'failed',
+      digest: command.digest,
+      output: null,
+      error: attempt.error,
+      attempts: attempt.attempts,
+      afterSeq: command.afterSeq,
+      startedAt: command.askedAt,
+      finishedAt: attempt.due,
+      childId: null,
+    });
+    this.checkParkingSoon();
+  }
+
+  /** Adds the child's row to the next write; `onDurable` when that is committed. */
+  startChild(link: ChildLink, newRun: NewRun, onDurable: () => void): void {
+    this.writes.addChild(newRun);
+    this.writes.onCommitted((result) => {
+      if (result.lost || result.refusedChildren.has(newRun.id)) return;
+      link.isDurable = true;
+      onDurable();
+    });
+  }
+
+  /** Makes sure that the end of that run wakes this one, and looks whether it has ended already. */
+  awaitEnd(link: ChildLink): void {
+    if (link.end) return;
+    const look = () => this.host.loadEnds(this, [link.id]);
+    if (link.wakesUs) return look();
+    link.wakesUs = true;
+    this.writes.addEffects((effects) => (link.isChild ? effects.awaits : effects.watches).push(link.id));
+    this.writes.onCommitted((result) => !result.lost && look());
+  }
+
+  /** Cancels another run, with its descendants, in the next write. */
+  cancelRun(runId: string, reason: string): void {
+    if (this.isLive) this.writes.addEffects((effects) => effects.cancels.push({ runIds: [runId], reason }));
+  }
+
+  supersede(runId: string): void {
+    this.writes.addEffects((effects) => effects.supersedes.push(runId));
+  }
+
+  /** A step body runs in this process, or does not any more: while one does, the run keeps its slot. */
+  bodyActive(delta: 1 | -1): void {
+    this.activeBodies += delta;
+    if (this.activeBodies === 0) this.checkParkingSoon();
+  }
+
+  // ---- what the worker tells
+
+  /** The end of a run that this one may wait for. */
+  childEnded(end: RunEnd): void {
+    this.children.ended(end);
+  }
+
+  requestCancel(mark: CancelMark): void {
+    if (this.run.cancel) return;
+    this.run.cancel = mark;
+    this.deliverSoon({ cancel: mark });
+  }
+
+  /** Something has happened to the run's row: what it waits for is looked at, once for each count of wakes. */
+  touched(wakes: number): void {
+    if (wakes <= this.seenWakes) return;
+    this.seenWakes = wakes;
+    const awaited = this.children.awaited();
+    if (awaited.length) this.host.loadEnds(this, awaited);
+  }
+
+  /** A wake whose cause was told in this process: nothing to look up. */
+  countWake(wakes: number): boolean {
+    if (wakes !== this.seenWakes + 1) return false;
+    this.seenWakes = wakes;
+    return true;
+  }
+
+  /** The parked run has a slot again, under this epoch. */
+  resume(claim: { epoch: number; cancel: CancelMark | null }): void {
+    this.run.epoch = claim.epoch;
+    this.state = 'live';
+    if (claim.cancel) this.requestCancel(claim.cancel);
+    this.fireDue();
+    this.checkParkingSoon();
+  }
+
+  /** When the parked run wakes by itself. */
+  parkedUntil: number | null = null;
+
+  /** Whether nothing of the run is executing at this moment, so that it can be handed back without losing work. */
+  get isIdle(): boolean {
+    return this.activeBodies === 0 && this.isDurable;
+  }
+
+  /** Gives the run up without touching it: its promises never end, its step bodies get their AbortSignal. */
+  drop(reason: Error): void {
+    if (this.state === 'dropped') return;
+    this.state = 'dropped';
+    this.timer.clear();
+    this.abortion.abort(reason);
+    for (const command of this.pending) command.drop(reason);
+    this.pending.clear();
+    this.ready.length = 0;
+  }
+
+  // ---- replay
+
+  private async replay(): Promise<void> {
+    try {
+      if (!this.history.isReplaying) this.state = 'live';
+      this.runCode();
+      while (this.history.isReplaying && !this.isOver) await this.replayNext(this.history.next!);
+      if (this.returned && !this.isOver) this.codeEnded();
+      await turn();
+      if (this.run.cancel && !this.cancelledWith) this.deliverSoon({ cancel: this.run.cancel });
+      await this.deliverReady();
+    } catch (error) {
+      if (this.isOver) return;
+      this.end(error instanceof NonDeterminismError ? { to: 'blocked', error: this.serializer.encodeError(error) } : this.failure(error));
+    }
+  }
+
+  private async replayNext(outcome: RecordedOutcome): Promise<void> {
+    await turn();
+    const command = outcome.kind === 'cancel' ? undefined : await this.askedFor(outcome);
+    if (this.isOver) return;
+    this.history.advance();
+    if (!this.history.isReplaying) this.goLive(command);
+    this.deliver(outcome, command);
+  }
+
+  /** The call that the code makes for this entry. Throws {@link NonDeterminismError} when it makes another, or none. */
+  private async askedFor(outcome: RecordedOutcome): Promise<Command> {
+    const key = callKey(outcome);
+    const patience = Date.now() + REPLAY_PATIENCE_MS;
+    while (!this.asked.has(key) && !this.returned && Date.now() < patience) await this.nextCall(patience - Date.now());
+    const command = this.asked.get(key);
+    if (!command) throw this.divergence(outcome, this.whatCodeDoes());
+    this.asked.delete(key);
+    if (command.digest !== null && outcome.digest !== null && command.digest !== outcome.digest) {
+      throw this.divergence(outcome, `asked for ${describeCall(command.identity)} with other arguments`);
+    }
+    return command;
+  }
+
+  private nextCall(patienceMs: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timeout = setTimeout(done, patienceMs);
+      function done(): void {
+        clearTimeout(timeout);
+        resolve();
+      }
+      this.onAsked = done;
+    });
+  }
+
+  private divergence(outcome: RecordedOutcome, found: string): NonDeterminismError {
+    return new NonDeterminismError(outcome.seq, describeCall(outcome), found);
+  }
+
+  private whatCodeDoes(): string {
+    if (this.returned) return 'ended before it';
+    const calls = [...this.asked.values()].map((command) => describeCall(command.identity));
+    return calls.length ? `asked for ${calls.join(', ')}` : 'asked for nothing';
+  }
+
+  /** Replay has matched every entry: what was asked for without an outcome is begun now. */
+  private goLive(matched: Command | undefined): void {
+    this.state = 'live';
+    const open = [...this.asked.values()];
+    this.asked.clear();
+    this.onAsked = undefined;
+    for (const command of open) if (command !== matched && command.open) command.begin();
+  }
+
+  // ---- delivering
+
+  private deliverSoon(delivery: Delivery): void {
+    if (this.isOver) return;
+    this.ready.push(delivery);
+    if (!this.isDelivering && this.state === 'live') void this.deliverReady();
+    else if (this.state === 'parked') this.host.wake(this);
+  }
+
+  private async deliverReady(): Promise<void> {
+    this.isDelivering = true;
+    for (let delivery = this.ready.shift(); delivery && this.state === 'live'; delivery = this.ready.shift()) {
+      // Asked for before anything is written: the commit queue, which also waits a turn, then takes what the code does upon it too.
+      const quiescence = turn();
+      this.recordAndDeliver(delivery);
+      await quiescence;
+    }
+    this.isDelivering = false;
+    this.checkParking();
+  }
+
+  private recordAndDeliver({ command, outcome, cancel }: Delivery): void {
+    if (command && !command.open) return;
+    const recorded: RecordedOutcome = {
+      ...(command?.identity ?? { kind: 'cancel', scope: '', name: 'cancel', ordinal: 1 }),
+      seq: this.history.nextSeq(),
+      status: outcome?.status ?? 'cancelled',
+      digest: command?.digest ?? null,
+      output: outcome?.output ?? null,
+      error: outcome?.error ?? (cancel ? this.serializer.encodeError(new CancelledError(cancel.reason ?? undefined)) : null),
+      attempts: outcome?.attempts ?? 1,
+      afterSeq: command?.afterSeq ?? this.deliveredSeq,
+      startedAt: command?.askedAt ?? cancel!.at,
+      finishedAt: Math.max(this.clock.now(), this.runTime),
+      childId: outcome?.childId ?? null,
+    };
+    this.writes.addOutcome(recorded);
+    this.deliver(recorded, command);
+  }
+
+  private deliver(outcome: RecordedOutcome, command: Command | undefined): void {
+    if (outcome.scope === '') {
+      this.deliveredSeq = outcome.seq;
+      this.runTime = outcome.finishedAt;
+    }
+    if (command) command.deliver(outcome);
+    else this.deliverCancel(outcome);
+  }
+
+  /** The run's cancellation reaches its code: what it waits for ends with CancelledError, and so will what it asks for. */
+  private deliverCancel(outcome: RecordedOutcome): void {
+    const { reason } = this.serializer.decodeError(outcome.error);
+    this.cancelledWith = new CancelledError(typeof reason === 'string' ? reason : undefined);
+    this.run.cancel ??= { reason: this.cancelledWith.reason ?? null, at: outcome.startedAt };
+    this.writes.knowCancel();
+    this.abortion.abort(this.cancelledWith);
+    this.root.cancel(this.cancelledWith);
+    this.armTimer();
+  }
+
+  /** A call in a step's body: the body is ordinary code, so its calls are answered by name, whatever their order. */
+  private issueNested(command: Command, attempt: StepAttempt): void {
+    const recorded = this.history.findNested(command.identity);
+    if (recorded) {
+      attempt.time = Math.max(attempt.time, recorded.finishedAt);
+      return command.deliver(recorded);
+    }
+    this.beginLive(command);
+    if (!command.open || typeof command.standing() === 'string') return;
+    attempt.waits(1);
+    const done = () => {
+      attempt.time = Math.max(attempt.time, this.clock.now());
+      attempt.waits(-1);
+    };
+    command.promise.then(done, done);
+  }
+
+  private beginLive(command: Command): void {
+    command.begin();
+    if (this.state === 'parked') this.host.wake(this);
+    else this.checkParkingSoon();
+  }
+
+  // ---- the code and its end
+
+  private runCode(): void {
+    const frame = { execution: this, branch: this.root, attempt: undefined };
+    const code = runInFrame(frame, async () => (await this.definition.run(this.serializer.decode(this.run.input))) as unknown);
+    code.then(
+      (value) => this.codeReturned({ value }),
+      (error: unknown) => this.codeReturned({ error }),
+    );
+  }
+
+  private codeReturned(returned: Returned): void {
+    if (this.isOver) return;
+    this.returned = returned;
+    this.onAsked?.();
+    if (this.isLive) this.codeEnded();
+  }
+
+  private codeEnded(): void {
+    const unasked = this.children.findUnasked();
+    if (unasked) {
+      const error = new NonDeterminismError(this.deliveredSeq, `the start of child '${unasked.ref}'`, 'ended before it');
+      return this.end({ to: 'blocked', error: this.serializer.encodeError(error) });
+    }
+    this.end(this.moveOf(this.returned!));
+  }
+
+  private moveOf(returned: Returned): Move {
+    if (this.cancelledWith) return this.cancelled(this.cancelledWith, returned);
+    if ('error' in returned) return this.failure(returned.error);
+    try {
+      return { to: 'completed', output: this.serializer.encode(returned.value, `the output of workflow '${this.run.workflow}'`) };
+    } catch (error) {
+      return this.failure(error);
+    }
+  }
+
+  private cancelled(cancellation: CancelledError, returned?: Returned): Move {
+    const cause = returned && 'error' in returned && !(returned.error instanceof CancelledError) ? returned.error : undefined;
+    const error = cause ? Object.assign(new CancelledError(cancellation.reason), { cause }) : cancellation;
+    return { to: 'cancelled', error: this.serializer.encodeError(error) };
+  }
+
+  private failure(error: unknown): Move {
+    return { to: 'failed', error: this.serializer.encodeError(error) };
+  }
+
+  private expire(): void {
+    this.end(this.failure(new RunTimeoutError(this.run.id, new Date(this.run.deadline!))));
+  }
+
+  /** The last write of this pass: how the run ends, or that it is blocked. */
+  private end(move: Move): void {
+    this.state = 'settled';
+    this.timer.clear();
+    const over = new Error(`Run ${this.run.id} is over`);
+    for (const command of this.pending) command.drop(over);
+    this.pending.clear();
+    if (this.children.mustClose && move.to !== 'blocked') this.writes.addEffects((effects) => (effects.closesChildren = true));
+    this.writes.move(move);
+  }
+
+  // ---- parking
+
+  private checkParkingSoon(): void {
+    if (this.isCheckScheduled) return;
+    this.isCheckScheduled = true;
+    setImmediate(() => {
+      this.isCheckScheduled = false;
+      this.checkParking();
+    });
+  }
+
+  private checkParking(): void {
+    if (this.state !== 'live' || this.isDelivering || this.ready.length || this.activeBodies > 0) return;
+    const waits = this.waits();
+    const wakeAt = this.nextWakeAt();
+    this.armTimer();
+    if (!waits || (wakeAt !== null && wakeAt - this.clock.now() < SHORTEST_PARK_MS)) return;
+    this.state = 'parking';
+    this.parkedUntil = wakeAt;
+    this.writes.move({ to: 'waiting', wakeAt, waitingFor: JSON.stringify(waits), seenWakes: this.seenWakes });
+  }
+
+  /** What the run waits for, or undefined when something of it still runs here. */
+  private waits(): unknown[] | undefined {
+    if (this.pending.size === 0) return undefined;
+    const waits: unknown[] = [];
+    for (const command of this.pending) {
+      const standing = command.standing();
+      if (standing === 'busy') return undefined;
+      if (standing !== 'suspended') waits.push(standing);
+    }
+    return waits.slice(0, MAX_LISTED_WAITS);
+  }
+
+  private nextWakeAt(): number | null {
+    const times = [...this.pending].map((command) => command.wakeAt).filter((time) => time !== null);
+    if (this.run.deadline !== null) times.push(this.run.deadline);
+    if (this.cancelledWith) times.push(this.cleanUpEnd());
+    return times.length ? times.reduce((least, time) => Math.min(least, time)) : null;
+  }
+
+  private armTimer(): void {
+    const wakeAt = this.nextWakeAt();
+    if (wakeAt === null) this.timer.clear();
+    else this.timer.set(wakeAt - this.clock.now());
+  }
+
+  private fireDue(): void {
+    if (this.state !== 'live') return;
+    const now = this.clock.now();
+    if (this.isPastDeadline()) return this.expire();
+    if (this.cancelledWith && this.cleanUpEnd() <= now) return this.end(this.cancelled(this.cancelledWith));
+    for (const command of [...this.pending]) if (command.wakeAt !== null && command.wakeAt <= now) command.fire();
+    this.armTimer();
+  }
+
+  private isPastDeadline(): boolean {
+    return this.run.deadline !== null && this.run.deadline <= this.clock.now();
+  }
+
+  private cleanUpEnd(): number {
+    return this.run.cancel!.at + this.definition.cancelTimeoutMs;
+  }
+
+  // ---- what became of a write
+
+  private committed(result: WriteResult, write: RunWrite): void {
+    if (result.lost) return this.leave(undefined);
+    this.host.committed(this, write);
+    if (this.state === 'dropped') return;
+    const { run } = result;
+    if (run.cancel && !this.run.cancel) return this.interrupted(run.cancel);
+    if (!write.move) return this.touched(run.wakes);
+    if (write.move.to === 'waiting') return this.parkEnded(run.status === 'waiting', run.wakes);
+    this.leave(toEnd(this.run, write.move));
+  }
+
+  /** The write was kept, but its move was not: the run was cancelled before it. */
+  private interrupted(mark: CancelMark): void {
+    this.run.cancel = mark;
+    if (this.state === 'settled') {
+      this.cancelledWith = new CancelledError(mark.reason ?? undefined);
+      this.writes.knowCancel();
+      this.end(this.cancelled(this.cancelledWith));
+      return;
+    }
+    this.state = 'live';
+    this.deliverSoon({ cancel: mark });
+  }
+
+  private parkEnded(isParked: boolean, wakes: number): void {
+    if (this.state !== 'parking') return;
+    this.state = isParked ? 'parked' : 'live';
+    if (isParked) {
+      this.timer.clear();
+      this.host.parked(this);
+      if (this.ready.length) this.host.wake(this);
+      return;
+    }
+    this.touched(wakes);
+    if (this.ready.length && !this.isDelivering) void this.deliverReady();
+    this.checkParkingSoon();
+  }
+
+  private leave(end: RunEnd | undefined): void {
+    this.drop(new Error(`Run ${this.run.id} has left this process`));
+    this.host.left(this, end);
+  }
+
+  private get isLive(): boolean {
+    return this.state === 'live' || this.state === 'parking' || this.state === 'parked';
+  }
+
+  private get isOver(): boolean {
+    return this.state === 'settled' || this.state === 'dropped';
+  }
+}
+
+/** How many of its waits a parked run's row lists. */
+const MAX_LISTED_WAITS = 100;
+
+interface Delivery {
+  command?: Command;
+  outcome?: OutcomeDraft;
+  cancel?: CancelMark;
+}
+
+type Returned = { value: unknown } | { error: unknown };
+
+function callKey({ kind, name, ordinal }: Pick<CommandIdentity, 'kind' | 'name' | 'ordinal'>): string {
+  return `${kind}:${ordinal}:${name}`;
+}
+
+function toEnd(run: ClaimedRun, move: Move): RunEnd | undefined {
+  if (move.to === 'waiting' || move.to === 'blocked') return undefined;
+  const output = move.to === 'completed' ? move.output : null;
+  const error = move.to === 'completed' ? null : move.error;
+  return { id: run.id, workflow: run.workflow, status: move.to, output, error };
+}
+
+/** Lets the code react to what it received: all microtasks run before the next macrotask. */
+function turn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}

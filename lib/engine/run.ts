@@ -1,0 +1,100 @@
+import type { StoredError } from './stored-error.js';
+
+/** The status of a run. The last three are terminal: they never change again, except by an operator's `retry`. */
+export type RunStatus = 'pending' | 'running' | 'waiting' | 'blocked' | 'completed' | 'failed' | 'cancelled';
+export type TerminalStatus = 'completed' | 'failed' | 'cancelled';
+
+export const RUN_STATUSES: readonly RunStatus[] = ['pending', 'running', 'waiting', 'blocked', 'completed', 'failed', 'cancelled'];
+
+export function isTerminal(status: RunStatus): status is TerminalStatus {
+  return status === 'completed' || status === 'failed' || status === 'cancelled';
+}
+
+/** Values by which runs can be listed. */
+export type Attributes = Record<string, string | number | boolean | null>;
+
+/** What a parked run waits for; `until` is when it stops to wait by itself. */
+export interface WaitingFor {
+  kind: 'timer' | 'child' | 'retry';
+  name: string;
+  until: Date | null;
+}
+
+interface RunFacts {
+  id: string;
+  workflow: string;
+  version: number;
+  key: string | undefined;
+  paused: boolean;
+  queue: string;
+  priority: number;
+  tenant: string | undefined;
+  label: string | undefined;
+  attributes: Attributes;
+  /** What the run last gave to `ctx.setState`. */
+  state: unknown;
+  parentId: string | undefined;
+  /** The name its parent gave it. */
+  ref: string | undefined;
+  /** The topmost run of its family; its own id when it has no parent. */
+  rootId: string;
+  /** 1 for a root. */
+  depth: number;
+  createdAt: Date;
+  startedAt: Date | undefined;
+  /** When it becomes claimable by itself: a delay, a sleep, a timeout, a retry. */
+  wakeAt: Date | undefined;
+  waitingFor: WaitingFor[];
+  /** How often it was taken over from a lost worker without having recorded anything since. */
+  recoveries: number;
+  workerId: string | undefined;
+}
+
+/** A run as lists show it: without its payloads. */
+export type RunSummary = RunFacts &
+  (
+    | { status: 'pending' | 'running' | 'waiting' | 'blocked'; finishedAt: undefined }
+    | { status: TerminalStatus; finishedAt: Date }
+  );
+
+/** A run with its payloads: an output exists only when completed, an error only when failed, cancelled or blocked. */
+export type RunDetails = RunSummary & { input: unknown } & (
+    | { status: 'completed'; output: unknown }
+    | { status: 'failed' | 'cancelled' | 'blocked'; error: StoredError }
+    | { status: 'pending' | 'running' | 'waiting' }
+  );
+
+/** One recorded outcome of a run. */
+export interface HistoryEntry {
+  seq: number;
+  kind: 'step' | 'timer' | 'child' | 'cancel';
+  name: string;
+  /** The name with the number of its call (`charge`, `charge#2`); for a child its ref. */
+  key: string;
+  status: 'completed' | 'failed' | 'cancelled' | 'timeout';
+  output: unknown;
+  error: StoredError | undefined;
+  attempts: number;
+  startedAt: Date;
+  finishedAt: Date;
+  childId: string | undefined;
+}
+
+/** A run and its descendants. */
+export interface RunTree {
+  id: string;
+  workflow: string;
+  ref: string | undefined;
+  label: string | undefined;
+  status: RunStatus;
+  createdAt: Date;
+  startedAt: Date | undefined;
+  finishedAt: Date | undefined;
+  children: RunTree[];
+}
+
+/** One page of a list; `nextCursor` is given back as `cursor` for the next, and undefined on the last. */
+export interface Page<T> {
+  items: T[];
+  nextCursor: string | undefined;
+}

@@ -1,0 +1,27 @@
+import type { ClaimedRun, NewRun, StartResult } from './store.js';
+
+/** The claim of a run that was inserted as already owned. */
+export function toClaimedRun(run: NewRun, result: StartResult): ClaimedRun {
+  return {
+    id: run.id,
+    workflow: run.workflow,
+    version: run.version,
+    key: run.key,
+    queue: run.queue,
+    priority: run.priority,
+    tenant: run.tenant,
+    attributes: run.attributes ?? {},
+    input: run.input,
+    parentId: run.parent?.parentId ?? null,
+    parentAwaits: run.parent?.awaited ?? false,
+    rootId: run.parent?.rootId ?? run.id,
+    depth: run.parent?.depth ?? 1,
+    epoch: 1,
+    wakes: 0,
+    recoveries: 0,
+    startedAt: result.at,
+    deadline: result.deadline,
+    cancel: null,
+    fresh: true,
+  };
+}

@@ -1,0 +1,255 @@
+import { type Branch, runInFrame } from './branch.js';
+import { Command, displayKey } from './command.js';
+import { LazyAbortSignal } from './lazy-abort-signal.js';
+import { DeadlineTimer } from './deadline-timer.js';
+import { type CancelledError, StepFailedError, StepTimeoutError } from './errors.js';
+import { backoffMs, type ErrorKind, isRetryable, type RetryPolicy } from './retry-policy.js';
+import type { RunExecution } from './run-execution.js';
+import type { WaitingFor } from './run.js';
+import { reviveError } from './stored-error.js';
+import type { RecordedOutcome } from './store.js';
+
+/** What the body of a step knows of itself. */
+export interface StepContext {
+  /** The step's name with the number of its call. */
+  readonly step: string;
+  /** 1 for the first attempt. */
+  readonly attempt: number;
+  /** The same for every attempt and every recovery of this step: give it to services that de-duplicate. */
+  readonly idempotencyKey: string;
+  /** Aborted when the attempt times out, the run is cancelled, or the run is lost to another worker. */
+  readonly signal: AbortSignal;
+}
+
+export interface StepPlan {
+  retry: RetryPolicy;
+  timeoutMs: number | undefined;
+  nonRetryable: readonly ErrorKind[];
+  retryIf: ((error: unknown) => boolean) | undefined;
+  body(context: StepContext): unknown;
+}
+
+/** One try of a step's body. Its own durable calls are numbered under it. */
+export interface StepAttempt {
+  readonly context: StepContext;
+  readonly scope: string;
+  /** The time of the last outcome that the body received from its own durable calls. */
+  time: number;
+  /** A durable call inside the body has begun, or has stopped, to wait without running anything. */
+  waits(delta: 1 | -1): void;
+}
+
+/**
+ * One step: its attempts and its one outcome. A body starts only when all that the run did before is committed; a failed
+ * attempt is recorded with the time of the next; the outcome is written once, at the end.
+ */
+export class StepCommand extends Command {
+  private attempts = 0;
+  /** When the first attempt was asked for, or the next one was due: known from the history alone. */
+  private dueAt = 0;
+  private running: RunningAttempt | undefined;
+
+  constructor(
+    execution: RunExecution,
+    branch: Branch,
+    digest: string | null,
+    private readonly plan: StepPlan,
+  ) {
+    super(execution, branch, digest);
+  }
+
+  begin(): void {
+    const failed = this.execution.history.findFailedAttempt(this.identity);
+    this.dueAt = this.askedAt;
+    if (!failed) return this.startAttempt();
+    this.attempts = failed.attempts;
+    this.retryAt(failed.finishedAt);
+  }
+
+  override fire(): void {
+    this.wakeAt = null;
+    this.startAttempt();
+  }
+
+  standing(): WaitingFor | 'busy' | 'suspended' {
+    if (this.wakeAt !== null) return { kind: 'retry', name: this.key, until: new Date(this.wakeAt) };
+    return this.running?.isActive === false ? 'suspended' : 'busy';
+  }
+
+  override cancel(error: CancelledError): void {
+    this.running?.abort(error);
+    super.cancel(error);
+  }
+
+  override drop(reason: Error): void {
+    this.running?.abort(reason);
+    this.release();
+  }
+
+  protected valueOf(outcome: RecordedOutcome): unknown {
+    const { serializer } = this.execution;
+    if (outcome.status === 'completed') return serializer.decode(outcome.output);
+    throw new StepFailedError(this.key, outcome.attempts, reviveError(serializer.decodeError(outcome.error)));
+  }
+
+  protected override release(): void {
+    this.running?.stop();
+    this.running = undefined;
+  }
+
+  private get key(): string {
+    return displayKey(this.identity.name, this.identity.ordinal);
+  }
+
+  private retryAt(due: number): void {
+    this.wakeAt = due;
+    this.dueAt = due;
+    if (due <= this.execution.clock.now()) this.fire();
+  }
+
+  private startAttempt(): void {
+    const { execution } = this;
+    if (!execution.mayBeginBodies) return;
+    const attempt = new RunningAttempt(execution, this.branch, {
+      step: this.key,
+      attempt: this.attempts + 1,
+      idempotencyKey: `${execution.run.id}/${this.identity.scope}${this.key}`,
+      scope: `${this.identity.scope}${this.key}@${this.attempts + 1}/`,
+      time: this.dueAt,
+      timeoutMs: this.plan.timeoutMs,
+    });
+    this.running = attempt;
+    void attempt.run(this.plan.body).then(
+      (value) => this.ended(attempt, () => this.succeed(value)),
+      (error: unknown) => this.ended(attempt, () => this.failAttempt(error)),
+    );
+  }
+
+  /** The late end of an attempt that timed out, was cancelled or replaced changes nothing. */
+  private ended(attempt: RunningAttempt, then: () => void): void {
+    if (this.running !== attempt || !this.open) return;
+    this.running = undefined;
+    attempt.stop();
+    this.attempts++;
+    then();
+  }
+
+  private succeed(value: unknown): void {
+    let output: string | null;
+    try {
+      output = this.execution.serializer.encode(value, `the result of step '${this.key}'`);
+    } catch (error) {
+      return this.fail(error);
+    }
+    this.execution.settle(this, { status: 'completed', output, attempts: this.attempts });
+  }
+
+  private failAttempt(error: unknown): void {
+    let mayRetry: boolean;
+    try {
+      mayRetry = this.attempts < this.plan.retry.maxAttempts && isRetryable(error, this.plan.nonRetryable) && (this.plan.retryIf?.(error) ?? true);
+    } catch (predicateError) {
+      return this.fail(predicateError);
+    }
+    if (!mayRetry) return this.fail(error);
+    const due = this.execution.clock.now() + backoffMs(this.plan.retry, this.attempts, Math.random());
+    const stored = this.execution.serializer.encodeError(error);
+    this.execution.recordFailedAttempt(this, { error: stored, attempts: this.attempts, due });
+    this.retryAt(due);
+  }
+
+  private fail(error: unknown): void {
+    this.execution.settle(this, { status: 'failed', error: this.execution.serializer.encodeError(error), attempts: this.attempts });
+  }
+}
+
+interface AttemptFacts {
+  step: string;
+  attempt: number;
+  idempotencyKey: string;
+  scope: string;
+  time: number;
+  timeoutMs: number | undefined;
+}
+
+/** A body while it runs: its signal, its timeout, and whether it only waits for durable calls of its own. */
+class RunningAttempt implements StepAttempt {
+  readonly context: StepContext;
+  readonly scope: string;
+  time: number;
+  private readonly abortion = new LazyAbortSignal();
+  private readonly branch: Branch;
+  private readonly timer: DeadlineTimer | undefined;
+  private timedOut: ((error: StepTimeoutError) => void) | undefined;
+  private openWaits = 0;
+  private isRunning = true;
+  isActive = false;
+
+  constructor(
+    private readonly execution: RunExecution,
+    private readonly parent: Branch,
+    private readonly facts: AttemptFacts,
+  ) {
+    const { abortion } = this;
+    this.scope = facts.scope;
+    this.time = facts.time;
+    this.branch = parent.fork();
+    this.context = {
+      step: facts.step,
+      attempt: facts.attempt,
+      idempotencyKey: facts.idempotencyKey,
+      get signal() {
+        return abortion.signal;
+      },
+    };
+    if (facts.timeoutMs !== undefined) this.timer = new DeadlineTimer(() => this.timeOut(facts.timeoutMs!));
+  }
+
+  async run(body: (context: StepContext) => unknown): Promise<unknown> {
+    this.setActive(true);
+    if (!this.execution.isDurable) await this.execution.whenDurable();
+    if (!this.isRunning) return await new Promise<never>(() => {});
+    this.startTimer();
+    const code = runInFrame({ execution: this.execution, branch: this.branch, attempt: this }, async () => await body(this.context));
+    if (!this.timer) return await code;
+    return await Promise.race([code, new Promise<never>((_, reject) => (this.timedOut = reject))]);
+  }
+
+  /** While all that the body does is wait, the run may be parked; the timeout starts anew afterwards. */
+  waits(delta: 1 | -1): void {
+    const waited = this.openWaits > 0;
+    this.openWaits += delta;
+    if (this.openWaits > 0 === waited || !this.isRunning) return;
+    if (waited) this.startTimer();
+    else this.timer?.clear();
+    this.setActive(waited);
+  }
+
+  abort(reason: unknown): void {
+    this.abortion.abort(reason);
+  }
+
+  /** The attempt is over, however it ended. */
+  stop(): void {
+    this.isRunning = false;
+    this.timer?.clear();
+    this.setActive(false);
+    this.parent.leave(this.branch);
+  }
+
+  private startTimer(): void {
+    if (this.facts.timeoutMs !== undefined) this.timer?.set(this.facts.timeoutMs);
+  }
+
+  private timeOut(timeoutMs: number): void {
+    const error = new StepTimeoutError(this.facts.step, timeoutMs);
+    this.abortion.abort(error);
+    this.timedOut?.(error);
+  }
+
+  private setActive(active: boolean): void {
+    if (this.isActive === active) return;
+    this.isActive = active;
+    this.execution.bodyActive(active ? 1 : -1);
+  }
+}

@@ -1,0 +1,351 @@
+import type { Attributes, HistoryEntry, Page, RunDetails, RunStatus, RunSummary, RunTree, TerminalStatus } from './run.js';
+
+/*
+ * The engine's only door to the database: transitions, never rows. Payloads are stored text (PayloadSerializer), times
+ * are epoch ms of the database's clock, and every write of a run carries the epoch of the claim it was made under; a
+ * write under an older epoch changes nothing.
+ */
+export interface Store {
+  /** Inserts runs; a key that is taken gives the run that has it. One statement, whatever the number. */
+  start(runs: readonly NewRun[], placement: Placement): Promise<StartResult[]>;
+  /** The same inside the caller's transaction: durable and visible when that commits. */
+  startWithin(transaction: unknown, runs: readonly NewRun[]): Promise<StartResult[]>;
+
+  /** Takes up to `limit` claimable runs for a worker, most urgent first, and raises their epochs. */
+  claim(request: ClaimRequest): Promise<ClaimedRun[]>;
+  /** What is recorded of these runs: the outcomes in their order, and the children. */
+  loadHistories(runIds: readonly string[]): Promise<Map<string, RecordedRun>>;
+  /** The outcomes of those of these runs that have ended. */
+  loadEnds(runIds: readonly string[]): Promise<RunEnd[]>;
+
+  /** Group commit: all writes of all runs in one statement and one commit. */
+  commit(writes: readonly RunWrite[], placement: Placement): Promise<CommitResult>;
+  /** One write that also reaches other runs (cancels, awaits…), in one transaction of its own. */
+  commitWithEffects(write: RunWrite, placement: Placement): Promise<CommitResult>;
+
+  /** Makes due timers claimable. */
+  wakeDue(limit: number): Promise<WokenRun[]>;
+  /** Wakes a parked run that its own worker found to be not done waiting. */
+  wake(runId: string): Promise<WokenRun[]>;
+  /** Requests the cancellation of runs and of all their active descendants, in one transaction. */
+  cancel(runIds: readonly string[], request: CancelRequest): Promise<CancelResult>;
+  /** Makes a finished or blocked run claimable again, without the outcomes that made it end. */
+  retry(runId: string): Promise<{ status: RunStatus; retried: boolean; woken: WokenRun[] } | undefined>;
+
+  registerWorker(worker: WorkerRegistration): Promise<void>;
+  /** The worker's regular look at the database: renews its lease when asked, and says what needs attention. */
+  beat(request: BeatRequest): Promise<Beat>;
+  /** Returns runs of workers whose lease has expired, oldest first; true when there may be more. */
+  takeOver(limit: number): Promise<{ runs: WokenRun[]; more: boolean }>;
+  /** Hands runs of a worker back so that another takes them at once: those given, or all but `except`. */
+  handBack(workerId: string, selection: { only: readonly string[] } | { except: readonly string[] }): Promise<WokenRun[]>;
+  removeWorker(workerId: string): Promise<void>;
+
+  /** The end of a run, or `undefined` while it has none; then its finisher will announce it. Null: no such run. */
+  watch(runId: string): Promise<RunEnd | undefined | null>;
+  /** Tells other processes what they may want to look at. A hint: it may be lost. */
+  announce(hints: Hints): Promise<void>;
+  /** Called with the hints of other processes. */
+  onHints(listener: (hints: Hints) => void): void;
+  /** Called when a reply was lost, so that something may have happened of which nobody here heard. */
+  onTrouble(listener: () => void): void;
+
+  get(runId: string): Promise<RunDetails | undefined>;
+  findByKey(workflow: string, key: string): Promise<RunDetails | undefined>;
+  history(runId: string): Promise<HistoryEntry[]>;
+  tree(runId: string): Promise<RunTree | undefined>;
+  list(filter: ListFilter): Promise<Page<RunSummary>>;
+  /** Names and versions that live workers register. */
+  liveDefinitions(): Promise<{ workflow: string; version: number }[]>;
+}
+
+/** What a process can take on itself, so that what it starts need not be claimed. */
+export interface Placement {
+  /** The worker, when it has free slots and serves the queue; its own new runs begin at once. */
+  workerId: string | undefined;
+  /** `order@1` of everything this process can run. */
+  definitions: readonly string[];
+  /** Parked runs whose code is still in this process: woken, they go on without a claim. */
+  resident: readonly string[];
+}
+
+export interface NewRun {
+  id: string;
+  workflow: string;
+  version: number;
+  key: string | null;
+  queue: string;
+  priority: number;
+  tenant: string | null;
+  label: string | null;
+  attributes: Attributes | null;
+  input: string | null;
+  inputDigest: string;
+  /** Ms from now, or null for at once. */
+  delayMs: number | null;
+  startAt: number | null;
+  /** Ms from its start on the database's clock. */
+  timeoutMs: number | null;
+  /** The latest end that it inherits. */
+  deadline: number | null;
+  parent: ChildPlace | null;
+  /** Whether this process would begin it at once. */
+  eager: boolean;
+}
+
+/** How a child hangs on its parent. */
+export interface ChildPlace {
+  parentId: string;
+  rootId: string;
+  depth: number;
+  ref: string;
+  /** The step attempt that started it, or '' for the workflow's own code. */
+  scope: string;
+  awaited: boolean;
+  /** Whether the parent's cancellation reaches it. */
+  cascades: boolean;
+  closesWithParent: boolean;
+  /** Started in a `shield`: allowed although the parent is being cancelled. */
+  shielded: boolean;
+}
+
+export interface StartResult {
+  id: string;
+  /** False when the key found an existing run. */
+  started: boolean;
+  status: RunStatus;
+  inputDigest: string;
+  /** The database's time of the start. */
+  at: number;
+  deadline: number | null;
+}
+
+export interface ClaimRequest {
+  workerId: string;
+  queues: readonly string[];
+  definitions: readonly string[];
+  limit: number;
+}
+
+export interface ClaimedRun {
+  id: string;
+  workflow: string;
+  version: number;
+  key: string | null;
+  queue: string;
+  priority: number;
+  tenant: string | null;
+  attributes: Attributes;
+  input: string | null;
+  parentId: string | null;
+  parentAwaits: boolean;
+  rootId: string;
+  depth: number;
+  epoch: number;
+  wakes: number;
+  recoveries: number;
+  startedAt: number;
+  deadline: number | null;
+  cancel: CancelMark | null;
+  /** Never begun before: it has no history. */
+  fresh: boolean;
+}
+
+export interface CancelMark {
+  reason: string | null;
+  at: number;
+}
+
+/** Kinds of history rows. `retry` rows count failed attempts and are not outcomes. */
+export type OutcomeKind = 'step' | 'timer' | 'child' | 'start' | 'cancel' | 'retry';
+export type OutcomeStatus = 'completed' | 'failed' | 'cancelled' | 'timeout';
+
+export interface RecordedOutcome {
+  seq: number;
+  kind: OutcomeKind;
+  scope: string;
+  name: string;
+  ordinal: number;
+  status: OutcomeStatus;
+  digest: string | null;
+  output: string | null;
+  error: string | null;
+  attempts: number;
+  /** The entry after whose delivery the code asked for this one. */
+  afterSeq: number;
+  startedAt: number;
+  finishedAt: number;
+  childId: string | null;
+}
+
+export interface RecordedChild {
+  id: string;
+  ref: string;
+  scope: string;
+  workflow: string;
+  version: number;
+  inputDigest: string;
+  status: RunStatus;
+  awaited: boolean;
+  closesWithParent: boolean;
+  cascades: boolean;
+}
+
+export interface RecordedRun {
+  outcomes: RecordedOutcome[];
+  children: RecordedChild[];
+}
+
+export interface RunEnd {
+  id: string;
+  workflow: string;
+  status: TerminalStatus;
+  output: string | null;
+  error: string | null;
+}
+
+/** How a write moves its run on. */
+export type Move =
+  | { to: 'completed'; output: string | null }
+  | { to: 'failed' | 'cancelled' | 'blocked'; error: string }
+  /** Gives the slot up until something happens. Refused when a wake has come that `seenWakes` does not count. */
+  | { to: 'waiting'; wakeAt: number | null; waitingFor: string; seenWakes: number };
+
+/** What one run has to write: its outcomes, its new children, how it moves on. All or nothing. */
+export interface RunWrite {
+  runId: string;
+  workflow: string;
+  epoch: number;
+  /** Numbers the writes that change the run's row, so that a repeated one is recognised. */
+  writeNo: number;
+  /** Who must be touched when this write ends the run. */
+  parentId: string | null;
+  outcomes: RecordedOutcome[];
+  children: NewRun[];
+  move: Move | null;
+  /** Undefined: unchanged. */
+  state: string | null | undefined;
+  attributes: Attributes | null;
+  /** Whether the run knows that it is being cancelled. One that does not cannot end, park or start children. */
+  knowsCancel: boolean;
+  effects: Effects | null;
+}
+
+/** What a write does to other runs. */
+export interface Effects {
+  /** Children to cancel, with their descendants. */
+  cancels: { runIds: string[]; reason: string }[];
+  /** Own children whose end now wakes this run. */
+  awaits: string[];
+  /** Other runs whose end now wakes this run. */
+  watches: string[];
+  /** Ended children whose ref becomes free. */
+  supersedes: string[];
+  /** This write ends the run: children that close with it are cancelled. */
+  closesChildren: boolean;
+}
+
+export interface CommitResult {
+  /** Of each write that was made under the current epoch; a run that is missing was lost to another worker. */
+  runs: CommittedRun[];
+  /** Runs that these writes touched: parents and watchers. */
+  woken: WokenRun[];
+  /** The new children that were made; one that is missing was refused because its parent is being cancelled. */
+  children: { id: string; status: RunStatus }[];
+  cancelled: CancelResult | null;
+  /** The database's time. */
+  at: number;
+}
+
+export interface CommittedRun {
+  id: string;
+  status: RunStatus;
+  wakes: number;
+  cancel: CancelMark | null;
+  /** Another process waits for its result. */
+  watched: boolean;
+}
+
+export interface WokenRun {
+  id: string;
+  status: RunStatus;
+  epoch: number;
+  wakes: number;
+  queue: string;
+  workerId: string | null;
+}
+
+export interface CancelRequest {
+  reason: string | null;
+  /** End at once without running user code. */
+  terminate: boolean;
+}
+
+export interface CancelResult {
+  found: boolean;
+  /** Ended by the request itself. */
+  ended: { id: string; watched: boolean }[];
+  /** Their code still has to unwind. */
+  unwinding: WokenRun[];
+  /** Parents and watchers of those that ended. */
+  woken: WokenRun[];
+}
+
+export interface WorkerRegistration {
+  id: string;
+  host: string;
+  pid: number;
+  leaseMs: number;
+  queues: readonly string[];
+  definitions: readonly string[];
+}
+
+export interface BeatRequest {
+  workerId: string;
+  queues: readonly string[];
+  definitions: readonly string[];
+  /** Renews the lease by that much, or null to leave it. */
+  renewByMs: number | null;
+}
+
+export interface Beat {
+  /** False: the lease had expired (or was given away) and could not be renewed. */
+  alive: boolean;
+  /** Something is claimable for this worker. */
+  ready: boolean;
+  /** The next timer of any run, epoch ms. */
+  nextWakeAt: number | null;
+  expiredWorkers: boolean;
+  /** Running runs of this worker that something happened to. */
+  attention: { id: string; wakes: number; cancel: CancelMark | null }[];
+}
+
+/** What processes tell each other outside the hot commit. */
+export interface Hints {
+  /** Queues with something to claim. */
+  queues: string[];
+  /** Workers with something to look at among their own runs. */
+  workers: string[];
+  /** Watched runs that have ended. */
+  ended: string[];
+}
+
+/** The filter of `orchestrator.list`. */
+export interface ListFilter {
+  workflow?: string;
+  version?: number;
+  status?: RunStatus | RunStatus[];
+  queue?: string;
+  tenant?: string;
+  /** Runs that have all of these. */
+  attributes?: Attributes;
+  parentId?: string;
+  rootOnly?: boolean;
+  createdAfter?: Date;
+  createdBefore?: Date;
+  /** A run id, or a part of a key or label. */
+  search?: string;
+  /** 1 to 1,000; default 50. */
+  limit?: number;
+  cursor?: string;
+}

@@ -1,0 +1,499 @@
+import { hostname } from 'node:os';
+import { performance } from 'node:perf_hooks';
+import { LRUCache } from 'lru-cache';
+import { v7 as uuid } from 'uuid';
+import type { DatabaseClock } from './clock.js';
+import { CommitQueue } from './commit-queue.js';
+import { DeadlineTimer } from './deadline-timer.js';
+import type { EventSink } from './events.js';
+import { HintBuffer } from './hint-buffer.js';
+import type { WorkflowRegistry } from './registry.js';
+import { type ExecutionHost, RunExecution } from './run-execution.js';
+import { reportEnd, reportStart, reportWrite } from './run-reports.js';
+import type { PayloadSerializer } from './serialization.js';
+import { toClaimedRun } from './started-run.js';
+import type { Beat, CancelResult, ClaimedRun, CommitResult, NewRun, Placement, RecordedRun, RunEnd, RunWrite, StartResult, Store, WokenRun } from './store.js';
+import type { WriteBuffer } from './write-buffer.js';
+
+const LARGEST_CLAIM = 200;
+const LARGEST_WAKE = 500;
+const LARGEST_TAKEOVER = 500;
+
+export interface WorkerSettings {
+  /** Runs executing at a time in this process; parked ones do not count. */
+  concurrency: number;
+  queues: readonly string[];
+  leaseMs: number;
+  shutdownTimeoutMs: number;
+  maxRecoveries: number;
+  stickyRuns: number;
+  pollIntervalMs: number;
+}
+
+export interface WorkerParts {
+  store: Store;
+  clock: DatabaseClock;
+  serializer: PayloadSerializer;
+  registry: WorkflowRegistry;
+  report: EventSink;
+  onEnd(end: RunEnd): void;
+  warn(message: string): void;
+}
+
+/**
+ * The loop: claim, execute, release.
+ *
+ * A worker has a lease, one row in the database that it renews. While it is valid, the runs that it claimed are its own;
+ * when it expires, any worker returns them under a higher epoch. The worker stops its runs itself before that happens
+ * (`selfStop`), and comes back under a new id, after handing back what was still its old one's.
+ * Invariant: every run that the database shows as running under this id is in `executions`, or on its way there in
+ * `claim` or `takeOnStarted`; what a lost reply left behind is handed back after trouble.
+ */
+export class Worker implements ExecutionHost {
+  id = uuid();
+  readonly clock: DatabaseClock;
+  readonly serializer: PayloadSerializer;
+  isDraining = false;
+  private readonly executions = new Map<string, RunExecution>();
+  private readonly parkedRuns: LRUCache<string, RunExecution>;
+  private readonly commits: CommitQueue;
+  private readonly hints: HintBuffer;
+  private readonly beatTimer = new DeadlineTimer(() => void this.beat());
+  private readonly wakeTimer = new DeadlineTimer(() => void this.wakeDue());
+  private readonly leaseTimer = new DeadlineTimer(() => this.selfStop());
+  private nextWakeAt: number | null = null;
+  private reserved = 0;
+  private isClaiming = false;
+  private hasBacklog = false;
+  private isStopped = true;
+  private renewedAt = 0;
+  private hasLease = false;
+  private hadTrouble = false;
+  private onIdle: (() => void) | undefined;
+
+  constructor(
+    private readonly parts: WorkerParts,
+    readonly settings: WorkerSettings,
+  ) {
+    this.clock = parts.clock;
+    this.serializer = parts.serializer;
+    this.hints = new HintBuffer(parts.store);
+    this.parkedRuns = new LRUCache({
+      max: settings.stickyRuns,
+      dispose: (execution, _id, reason) => {
+        if (reason === 'evict') execution.drop(new Error('Left the cache of parked runs'));
+      },
+    });
+    this.commits = new CommitQueue(parts.store, {
+      placementFor: (writes) => this.placementFor(writes),
+      beforeResults: (writes, result) => this.noticeWoken(writes, result),
+      afterResults: (writes, result) => this.takeOnChildren(writes, result),
+      refused: (write, error) => parts.warn(`A write of run ${write.runId} was refused and the run is left to be recovered: ${String(error)}`),
+    });
+  }
+
+  async start(): Promise<void> {
+    this.parts.store.onHints((hints) => {
+      if (hints.workers.includes(this.id)) void this.beat();
+      if (hints.workers.includes(this.id) || hints.queues.some((queue) => this.serves(queue))) this.claimSoon();
+    });
+    this.parts.store.onTrouble(() => (this.hadTrouble = true));
+    await this.register();
+    this.isStopped = false;
+    void this.beat();
+    this.claimSoon();
+  }
+
+  /**
+   * Stops claiming, lets step bodies end up to the shutdown timeout, and hands every run back, so that another worker
+   * goes on with it at once. Safe to call twice.
+   */
+  async stop(): Promise<void> {
+    if (this.isStopped) return;
+    this.isDraining = true;
+    await this.drained(this.settings.shutdownTimeoutMs);
+    this.isStopped = true;
+    for (const timer of [this.beatTimer, this.wakeTimer, this.leaseTimer]) timer.clear();
+    for (const execution of this.executions.values()) execution.drop(new Error('The worker shuts down'));
+    this.executions.clear();
+    this.parkedRuns.clear();
+    this.hintAt(await this.parts.store.handBack(this.id, { except: [] }));
+    await this.parts.store.removeWorker(this.id);
+    await this.hints.flush();
+  }
+
+  isExecuting(runId: string): boolean {
+    return this.executions.has(runId) || this.parkedRuns.has(runId);
+  }
+
+  get load(): { running: number; parked: number } {
+    return { running: this.executions.size, parked: this.parkedRuns.size };
+  }
+
+  // ---- starts in this process
+
+  /** Marks the runs that this worker could begin at once, and keeps slots for them. */
+  reserveFor(runs: readonly NewRun[]): void {
+    for (const run of runs) {
+      run.eager = this.canBegin(run) && this.freeSlots > 0;
+      if (run.eager) this.reserved++;
+    }
+  }
+
+  /** Begins those of the reserved runs that the database gave to this worker. */
+  takeOnStarted(runs: readonly NewRun[], statusOf: (run: NewRun) => StartResult | undefined): void {
+    for (const run of runs) {
+      if (run.eager) this.reserved--;
+      const result = statusOf(run);
+      if (!result?.started) continue;
+      if (result.status === 'running' && run.eager) this.takeOn(toClaimedRun(run, result), undefined);
+      else if (run.delayMs === null && run.startAt === null) this.announceReady(run.queue);
+      else this.wakeAt(result.at + (run.delayMs ?? 0));
+    }
+  }
+
+  get placement(): Placement {
+    return { workerId: this.isDraining || this.isStopped ? undefined : this.id, definitions: this.parts.registry.ids(), resident: [] };
+  }
+
+  // ---- what executions ask for (ExecutionHost)
+
+  enqueue(buffer: WriteBuffer): void {
+    this.commits.enqueue(buffer);
+  }
+
+  loadEnds(execution: RunExecution, runIds: string[]): void {
+    void this.guard(async () => {
+      for (const end of await this.parts.store.loadEnds(runIds)) execution.childEnded(end);
+    });
+  }
+
+  wake(execution: RunExecution): void {
+    void this.guard(async () => this.noticeElsewhere(await this.parts.store.wake(execution.run.id)));
+  }
+
+  parked(execution: RunExecution): void {
+    this.executions.delete(execution.run.id);
+    this.parkedRuns.set(execution.run.id, execution);
+    if (execution.parkedUntil !== null) this.wakeAt(execution.parkedUntil);
+    this.slotFreed();
+  }
+
+  left(execution: RunExecution, end: RunEnd | undefined): void {
+    if (this.executions.get(execution.run.id) === execution) this.executions.delete(execution.run.id);
+    if (this.parkedRuns.peek(execution.run.id) === execution) this.parkedRuns.delete(execution.run.id);
+    if (end) {
+      reportEnd(this.parts.report, execution.run, end.status, this.clock.now());
+      this.parts.onEnd(end);
+    }
+    this.slotFreed();
+  }
+
+  committed(execution: RunExecution, write: RunWrite): void {
+    reportWrite(this.parts.report, execution.run, write, this.clock.now());
+    if (this.isDraining) this.onIdle?.();
+  }
+
+  // ---- claiming
+
+  private get freeSlots(): number {
+    return this.settings.concurrency - this.executions.size - this.reserved;
+  }
+
+  private get takesRuns(): boolean {
+    return this.hasLease && !this.isDraining && !this.isStopped;
+  }
+
+  private canBegin(run: NewRun): boolean {
+    return this.takesRuns && run.delayMs === null && run.startAt === null && this.serves(run.queue) && this.parts.registry.has(run.workflow, run.version);
+  }
+
+  private serves(queue: string): boolean {
+    return this.settings.queues.includes(queue);
+  }
+
+  private slotFreed(): void {
+    if (this.isDraining) this.onIdle?.();
+    if (this.hasBacklog) this.claimSoon();
+  }
+
+  private announceReady(queue: string): void {
+    if (this.serves(queue)) this.claimSoon();
+    if (!this.serves(queue) || this.freeSlots <= 0) this.hints.queue(queue);
+  }
+
+  private claimSoon(): void {
+    this.hasBacklog = true;
+    if (this.isClaiming) return;
+    this.isClaiming = true;
+    setImmediate(() => void this.claim());
+  }
+
+  private async claim(): Promise<void> {
+    while (this.hasBacklog && this.takesRuns && this.freeSlots > 0) {
+      const limit = Math.min(this.freeSlots, LARGEST_CLAIM);
+      this.hasBacklog = false;
+      this.reserved += limit;
+      await this.guard(async () => {
+        const { store, registry } = this.parts;
+        const runs = await store.claim({ workerId: this.id, queues: this.settings.queues, definitions: registry.ids(), limit });
+        if (runs.length === limit) this.hasBacklog = true;
+        await this.takeOnClaimed(runs);
+      });
+      this.reserved -= limit;
+    }
+    this.isClaiming = false;
+  }
+
+  private async takeOnClaimed(runs: ClaimedRun[]): Promise<void> {
+    const cold = runs.filter((run) => !this.resumeParked(run));
+    const begun = cold.filter((run) => !run.fresh).map((run) => run.id);
+    const recorded = begun.length ? await this.parts.store.loadHistories(begun) : new Map<string, RecordedRun>();
+    for (const run of cold) this.takeOn(run, recorded.get(run.id));
+  }
+
+  /** A run that was parked here, and that nobody else has had since, goes on without a replay. */
+  private resumeParked(run: ClaimedRun): boolean {
+    const execution = this.parkedRuns.get(run.id);
+    if (!execution) return false;
+    this.parkedRuns.delete(run.id);
+    if (execution.run.epoch !== run.epoch - 1) {
+      execution.drop(new Error('Another worker has had the run'));
+      return false;
+    }
+    this.executions.set(run.id, execution);
+    execution.resume(run);
+    execution.touched(run.wakes);
+    return true;
+  }
+
+  private takeOn(run: ClaimedRun, recorded: RecordedRun | undefined): void {
+    const definition = this.parts.registry.get(run.workflow, run.version);
+    if (!definition) throw new Error(`Run ${run.id} of the unknown definition ${run.workflow}@${run.version} was claimed`);
+    const execution = new RunExecution(run, definition, recorded, this);
+    this.executions.set(run.id, execution);
+    if (run.fresh) reportStart(this.parts.report, run);
+    execution.start(this.settings.maxRecoveries);
+  }
+
+  // ---- commits
+
+  private placementFor(writes: readonly RunWrite[]): Placement {
+    for (const write of writes) this.reserveFor(write.children);
+    const resident = this.takesRuns ? writes.filter((write) => this.endsAndWakesResident(write)).map((write) => write.parentId!) : [];
+    return { ...this.placement, resident };
+  }
+
+  /** The parent of a run that ends is parked here: it goes on in the slot that the child leaves. */
+  private endsAndWakesResident({ move, parentId }: RunWrite): boolean {
+    return parentId !== null && move !== null && move.to !== 'waiting' && this.parkedRuns.has(parentId);
+  }
+
+  private noticeWoken(writes: readonly RunWrite[], result: CommitResult): void {
+    if (result.woken.length === 0) return;
+    const ends = endsByParent(writes, new Set(result.runs.map((run) => run.id)));
+    for (const woken of result.woken) this.noticeOne(woken, ends.get(woken.id));
+  }
+
+  private noticeOne(woken: WokenRun, ends: RunEnd[] | undefined): void {
+    const parked = this.parkedRuns.peek(woken.id);
+    if (woken.status === 'running' && parked && woken.workerId === this.id && parked.run.epoch === woken.epoch) {
+      this.parkedRuns.delete(woken.id);
+      this.executions.set(woken.id, parked);
+      parked.resume({ epoch: woken.epoch, cancel: null });
+    }
+    const execution = this.executions.get(woken.id);
+    if (!execution || woken.status !== 'running') return this.noticeElsewhere([woken]);
+    if (ends && execution.countWake(woken.wakes)) for (const end of ends) execution.childEnded(end);
+    else execution.touched(woken.wakes);
+  }
+
+  /** A run was woken that has to be claimed, here or by another worker, or that another worker is executing. */
+  private noticeElsewhere(runs: readonly WokenRun[]): void {
+    for (const { workerId, status, queue } of runs) {
+      if (workerId !== null && workerId !== this.id) this.hints.worker(workerId);
+      else if (status === 'pending') this.announceReady(queue);
+    }
+  }
+
+  private takeOnChildren(writes: readonly RunWrite[], result: CommitResult): void {
+    const made = new Map(result.children.map((child) => [child.id, child.status]));
+    for (const { children } of writes) {
+      this.takeOnStarted(children, (child) => {
+        const status = made.get(child.id);
+        return status && { id: child.id, started: true, status, inputDigest: child.inputDigest, at: result.at, deadline: child.deadline };
+      });
+    }
+    for (const run of result.runs) if (run.watched) this.hints.ended(run.id);
+    if (result.cancelled) this.noticeCancelled(result.cancelled);
+  }
+
+  /** Runs that a cancellation has reached: those here are told at once, others by a hint. */
+  noticeCancelled({ ended, unwinding, woken }: CancelResult): void {
+    for (const run of ended) if (run.watched) this.hints.ended(run.id);
+    for (const end of ended) this.dropEnded(end.id);
+    const here = unwinding.some((run) => run.status === 'running' && run.workerId === this.id);
+    if (here) void this.beat();
+    this.noticeElsewhere([...unwinding, ...woken]);
+  }
+
+  private dropEnded(runId: string): void {
+    const execution = this.executions.get(runId) ?? this.parkedRuns.peek(runId);
+    if (!execution) return;
+    execution.drop(new Error(`Run ${runId} was ended`));
+    this.left(execution, undefined);
+  }
+
+  // ---- time
+
+  private wakeAt(time: number): void {
+    if (this.nextWakeAt !== null && this.nextWakeAt <= time) return;
+    this.nextWakeAt = time;
+    this.wakeTimer.set(time - this.clock.now());
+  }
+
+  private async wakeDue(): Promise<void> {
+    this.nextWakeAt = null;
+    await this.guard(async () => {
+      const woken = await this.parts.store.wakeDue(LARGEST_WAKE);
+      this.noticeElsewhere(woken);
+      if (woken.length === LARGEST_WAKE) this.wakeAt(this.clock.now());
+    });
+  }
+
+  private async beat(): Promise<void> {
+    if (this.isStopped) return;
+    this.beatTimer.set(this.settings.pollIntervalMs);
+    await this.guard(async () => {
+      const sentAt = performance.now();
+      const renews = sentAt - this.renewedAt >= this.settings.leaseMs / 3;
+      const { store, registry } = this.parts;
+      const beat = await store.beat({
+        workerId: this.id,
+        queues: this.settings.queues,
+        definitions: registry.ids(),
+        renewByMs: renews ? this.settings.leaseMs : null,
+      });
+      if (this.isStopped) return;
+      if (!beat.alive || !this.hasLease) return await this.comeBack();
+      if (renews) this.leaseRenewed(sentAt);
+      if (this.hadTrouble) await this.handBackStrays();
+      await this.attendTo(beat);
+    });
+  }
+
+  private async attendTo(beat: Beat): Promise<void> {
+    if (beat.ready) this.claimSoon();
+    if (beat.nextWakeAt !== null) this.wakeAt(beat.nextWakeAt);
+    for (const { id, wakes, cancel } of beat.attention) {
+      const execution = this.executions.get(id);
+      if (cancel) execution?.requestCancel(cancel);
+      execution?.touched(wakes);
+    }
+    if (beat.expiredWorkers) await this.takeOver();
+  }
+
+  private async takeOver(): Promise<void> {
+    for (let more = true; more; ) {
+      const result = await this.parts.store.takeOver(LARGEST_TAKEOVER);
+      this.noticeElsewhere(result.runs);
+      more = result.more;
+    }
+  }
+
+  // ---- the lease
+
+  private async register(): Promise<void> {
+    const sentAt = performance.now();
+    const { queues, leaseMs } = this.settings;
+    const definitions = this.parts.registry.ids();
+    await this.parts.store.registerWorker({ id: this.id, host: hostname(), pid: process.pid, leaseMs, queues, definitions });
+    this.leaseRenewed(sentAt);
+  }
+
+  private leaseRenewed(sentAt: number): void {
+    this.hasLease = true;
+    this.renewedAt = sentAt;
+    const margin = Math.min(2_000, this.settings.leaseMs / 5);
+    this.leaseTimer.set(sentAt + this.settings.leaseMs - margin - performance.now());
+  }
+
+  /** The lease could not be renewed in time: another worker may take the runs over at any moment now. */
+  private selfStop(): void {
+    this.hasLease = false;
+    this.parts.warn(`Worker ${this.id} could not renew its lease; it stops its ${this.executions.size} runs until it can.`);
+    for (const execution of this.executions.values()) execution.drop(new Error('The lease of the worker ran out'));
+    this.executions.clear();
+  }
+
+  /** Under a new id, for the old one may have been declared dead; its runs are given back before the new lease. */
+  private async comeBack(): Promise<void> {
+    if (this.hasLease) this.selfStop();
+    const old = this.id;
+    const woken = await this.parts.store.handBack(old, { except: [] });
+    await this.parts.store.removeWorker(old);
+    this.id = uuid();
+    this.parkedRuns.clear();
+    await this.register();
+    this.noticeElsewhere(woken);
+    this.claimSoon();
+  }
+
+  /** After lost replies, the database may show runs as ours of which we never heard. */
+  private async handBackStrays(): Promise<void> {
+    if (this.reserved > 0) return;
+    this.hadTrouble = false;
+    this.noticeElsewhere(await this.parts.store.handBack(this.id, { except: [...this.executions.keys()] }));
+  }
+
+  // ---- shutdown
+
+  private async drained(timeoutMs: number): Promise<void> {
+    const deadline = performance.now() + timeoutMs;
+    while (performance.now() < deadline) {
+      for (const execution of this.executions.values()) if (execution.isIdle) this.release(execution);
+      if (this.executions.size === 0 && this.reserved === 0) return;
+      await this.nextChange(Math.min(100, deadline - performance.now()));
+    }
+  }
+
+  private release(execution: RunExecution): void {
+    execution.drop(new Error('The worker shuts down'));
+    this.executions.delete(execution.run.id);
+  }
+
+  private nextChange(timeoutMs: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, timeoutMs);
+      this.onIdle = () => (clearTimeout(timer), resolve());
+    });
+  }
+
+  private hintAt(runs: readonly WokenRun[]): void {
+    for (const { queue } of runs) this.hints.queue(queue);
+  }
+
+  /** Background work: what fails is said, and tried again at the next beat. */
+  private async guard(work: () => Promise<void>): Promise<void> {
+    try {
+      await work();
+    } catch (error) {
+      if (!this.isStopped) this.parts.warn(`The worker met a problem and goes on: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+    }
+  }
+}
+
+function endsByParent(writes: readonly RunWrite[], committed: ReadonlySet<string>): Map<string, RunEnd[]> {
+  const ends = new Map<string, RunEnd[]>();
+  for (const { runId, parentId, move, workflow } of writes) {
+    if (parentId === null || !move || move.to === 'waiting' || move.to === 'blocked' || !committed.has(runId)) continue;
+    const end: RunEnd =
+      move.to === 'completed'
+        ? { id: runId, workflow, status: move.to, output: move.output, error: null }
+        : { id: runId, workflow, status: move.to, output: null, error: move.error };
+    const others = ends.get(parentId);
+    if (others) others.push(end);
+    else ends.set(parentId, [end]);
+  }
+  return ends;
+}
