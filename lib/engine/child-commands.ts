@@ -26,9 +26,10 @@ export class ChildStartCommand extends Command {
   }
 
   begin(): void {
-    const started = () => this.execution.settle(this, { status: 'completed', childId: this.link.id });
-    if (this.link.isDurable) started();
-    else this.execution.startChild(this.link, this.newRun, started);
+    const durable = () => this.execution.settle(this, { status: 'completed', childId: this.link.id });
+    if (this.link.isDurable) return durable();
+    const refused = (error: unknown) => this.execution.settle(this, { status: 'failed', error: this.execution.serializer.encodeError(error) });
+    this.execution.startChild(this.link, this.newRun, { durable, refused });
   }
 
   /** The commit of the child's row is under way. */
@@ -36,7 +37,8 @@ export class ChildStartCommand extends Command {
     return 'busy';
   }
 
-  protected valueOf(): ChildLink {
+  protected valueOf(outcome: RecordedOutcome): ChildLink {
+    if (outcome.status === 'failed') throw reviveError(this.execution.serializer.decodeError(outcome.error));
     return this.link;
   }
 }
@@ -67,8 +69,8 @@ export class ChildWaitCommand extends Command {
 
   begin(): void {
     const { link, newRun, timeoutMs } = this.plan;
-    if (!link.isDurable && newRun) this.execution.startChild(link, newRun, () => {});
-    else this.execution.awaitEnd(link);
+    if (!link.isDurable && newRun) this.execution.startChild(link, newRun, { durable: () => {}, refused: (error) => this.refuse(error) });
+    else this.execution.awaitEnd(link, () => this.refuse(new RunNotFoundError(link.id)));
     this.unsubscribe = this.execution.children.onEnd(link, () => this.settleWith(link.end!));
     if (timeoutMs === undefined || !this.open) return;
     this.wakeAt = this.askedAt + timeoutMs;
@@ -119,10 +121,15 @@ export class ChildWaitCommand extends Command {
       }
       case 'failed': {
         const stored = serializer.decodeError(outcome.error);
-        if (!this.plan.link.isChild && stored.code === 'RUN_NOT_FOUND') throw new RunNotFoundError(id);
+        if (outcome.childId === null) throw stored.code === 'RUN_NOT_FOUND' ? new RunNotFoundError(id) : reviveError(stored);
         return { status: 'failed', error: new ChildFailedError(id, ref, workflow, reviveError(stored)) };
       }
     }
+  }
+
+  /** There is no such run or workflow: that is the outcome, and no child has it. */
+  private refuse(error: unknown): void {
+    this.execution.settle(this, { status: 'failed', error: this.execution.serializer.encodeError(error) });
   }
 
   private settleWith(end: RunEnd): void {

@@ -23,8 +23,13 @@ export class Results {
     private readonly isExecutedHere: (runId: string) => boolean,
   ) {
     store.onHints(({ ended }) => {
-      for (const runId of ended) if (this.waiting.has(runId)) void this.look(runId);
+      for (const runId of ended) this.lookAt(runId);
     });
+  }
+
+  /** The run may have ended elsewhere. */
+  lookAt(runId: string): void {
+    if (this.waiting.has(runId)) void this.look(runId);
   }
 
   /** The output of a run. Throws its error, or {@link ResultTimeoutError}. */

@@ -2,15 +2,18 @@ import { Branch, type Frame, runInFrame } from './branch.js';
 import { type ChildLink, ChildLinks } from './child-links.js';
 import type { DatabaseClock } from './clock.js';
 import type { Command, CommandIdentity, OutcomeDraft } from './command.js';
+import { DeterministicSource } from './deterministic-source.js';
 import { DeadlineTimer } from './deadline-timer.js';
-import type { WorkflowDefinition } from './definition.js';
+import type { WorkflowClass, WorkflowDefinition } from './definition.js';
 import { CancelledError, NonDeterminismError, RunPoisonedError, RunTimeoutError } from './errors.js';
 import { describeCall, History } from './history.js';
 import { LazyAbortSignal } from './lazy-abort-signal.js';
+import type { WorkflowRegistry } from './registry.js';
 import type { Attributes } from './run.js';
 import type { PayloadSerializer } from './serialization.js';
 import type { StepAttempt } from './step-execution.js';
-import type { CancelMark, ClaimedRun, Move, NewRun, RecordedOutcome, RecordedRun, RunEnd, RunWrite } from './store.js';
+import type { CancelMark, CancelRequest, ClaimedRun, Move, NewRun, RecordedOutcome, RecordedRun, RunEnd, RunWrite, Store } from './store.js';
+import { UNRESOLVED_VERSION } from './unresolved-version.js';
 import { WriteBuffer, type WriteResult, type WriteSink } from './write-buffer.js';
 
 /** A wait that ends sooner than this is sat out with the slot; parking would cost more. */
@@ -22,8 +25,16 @@ const REPLAY_PATIENCE_MS = 1_000;
 export interface ExecutionHost extends WriteSink {
   readonly clock: DatabaseClock;
   readonly serializer: PayloadSerializer;
+  readonly registry: WorkflowRegistry;
+  readonly store: Store;
+  /** Cancels a run at once, with its descendants. Throws RunNotFoundError. */
+  cancel(runId: string, request: CancelRequest): Promise<{ cancelled: number; requested: number }>;
+  /** The version that a name stands for which this process does not register. Throws WorkflowNotRegisteredError. */
+  resolveVersion(workflow: string): Promise<number>;
   /** Asks for the outcomes of runs that may have ended; they arrive by `childEnded`. */
   loadEnds(execution: RunExecution, runIds: string[]): void;
+  /** Calls back when there is no such run. */
+  checkExists(runId: string, onUnknown: () => void): void;
   /** Asks for the run to be claimed again: its code goes on although it was parked. */
   wake(execution: RunExecution): void;
   /** The run has given its slot up (parked), or has left this process for good. */
@@ -49,6 +60,7 @@ export class RunExecution {
   readonly serializer: PayloadSerializer;
   readonly history: History;
   readonly children: ChildLinks;
+  readonly source: DeterministicSource;
   private state: 'replaying' | 'live' | 'parking' | 'parked' | 'settled' | 'dropped' = 'replaying';
   private readonly writes: WriteBuffer;
   private readonly root = Branch.root();
@@ -73,10 +85,11 @@ export class RunExecution {
     readonly run: ClaimedRun,
     readonly definition: WorkflowDefinition,
     recorded: RecordedRun | undefined,
-    private readonly host: ExecutionHost,
+    readonly host: ExecutionHost,
   ) {
     this.clock = host.clock;
     this.serializer = host.serializer;
+    this.source = new DeterministicSource(run.id);
     this.history = new History(recorded?.outcomes);
     this.children = new ChildLinks(this, recorded?.children ?? []);
     this.writes = new WriteBuffer(run, host, (result, write) => this.committed(result, write));
@@ -113,6 +126,13 @@ export class RunExecution {
     } else {
       this.beginLive(command);
     }
+  }
+
+  /** What a class or a name stands for in this process. Throws for a class that is not registered. */
+  findDefinition(workflow: WorkflowClass | string): WorkflowDefinition | undefined {
+    const definition = this.host.registry.find(workflow);
+    if (!definition && typeof workflow !== 'string') throw this.host.registry.notRegistered(workflow);
+    return definition;
   }
 
   /** The code's last word on where it is; kept even when nobody awaits it. */
@@ -187,7 +207,15 @@ export class RunExecution {
   }
 
   /** Adds the child's row to the next write; `onDurable` when that is committed. */
-  startChild(link: ChildLink, newRun: NewRun, onDurable: () => void): void {
+  startChild(link: ChildLink, newRun: NewRun, on: { durable(): void; refused(error: unknown): void }): void {
+    if (newRun.version !== UNRESOLVED_VERSION) return this.addChild(link, newRun, on.durable);
+    this.host.resolveVersion(newRun.workflow).then(
+      (version) => this.isLive && this.addChild(link, { ...newRun, version }, on.durable),
+      (error: unknown) => on.refused(error),
+    );
+  }
+
+  private addChild(link: ChildLink, newRun: NewRun, onDurable: () => void): void {
     this.writes.addChild(newRun);
     this.writes.onCommitted((result) => {
       if (result.lost || result.refusedChildren.has(newRun.id)) return;
@@ -197,11 +225,12 @@ export class RunExecution {
   }
 
   /** Makes sure that the end of that run wakes this one, and looks whether it has ended already. */
-  awaitEnd(link: ChildLink): void {
+  awaitEnd(link: ChildLink, onUnknown: () => void): void {
     if (link.end) return;
     const look = () => this.host.loadEnds(this, [link.id]);
     if (link.wakesUs) return look();
     link.wakesUs = true;
+    if (!link.isChild) this.host.checkExists(link.id, onUnknown);
     this.writes.addEffects((effects) => (link.isChild ? effects.awaits : effects.watches).push(link.id));
     this.writes.onCommitted((result) => !result.lost && look());
   }

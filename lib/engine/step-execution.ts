@@ -1,6 +1,7 @@
 import { type Branch, runInFrame } from './branch.js';
 import { Command, displayKey } from './command.js';
 import { LazyAbortSignal } from './lazy-abort-signal.js';
+import { DeterministicSource } from './deterministic-source.js';
 import { DeadlineTimer } from './deadline-timer.js';
 import { type CancelledError, StepFailedError, StepTimeoutError } from './errors.js';
 import { backoffMs, type ErrorKind, isRetryable, type RetryPolicy } from './retry-policy.js';
@@ -35,6 +36,8 @@ export interface StepAttempt {
   readonly scope: string;
   /** The time of the last outcome that the body received from its own durable calls. */
   time: number;
+  /** Random bytes that are the same in every pass over this attempt. */
+  readonly source: DeterministicSource;
   /** A durable call inside the body has begun, or has stopped, to wait without running anything. */
   waits(delta: 1 | -1): void;
 }
@@ -177,6 +180,7 @@ class RunningAttempt implements StepAttempt {
   readonly context: StepContext;
   readonly scope: string;
   time: number;
+  private ownSource: DeterministicSource | undefined;
   private readonly abortion = new LazyAbortSignal();
   private readonly branch: Branch;
   private readonly timer: DeadlineTimer | undefined;
@@ -213,6 +217,10 @@ class RunningAttempt implements StepAttempt {
     const code = runInFrame({ execution: this.execution, branch: this.branch, attempt: this }, async () => await body(this.context));
     if (!this.timer) return await code;
     return await Promise.race([code, new Promise<never>((_, reject) => (this.timedOut = reject))]);
+  }
+
+  get source(): DeterministicSource {
+    return (this.ownSource ??= new DeterministicSource(`${this.execution.run.id}/${this.scope}`));
   }
 
   /** While all that the body does is wait, the run may be parked; the timeout starts anew afterwards. */

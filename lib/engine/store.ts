@@ -37,8 +37,8 @@ export interface Store {
   beat(request: BeatRequest): Promise<Beat>;
   /** Returns runs of workers whose lease has expired, oldest first; true when there may be more. */
   takeOver(limit: number): Promise<{ runs: WokenRun[]; more: boolean }>;
-  /** Hands runs of a worker back so that another takes them at once: those given, or all but `except`. */
-  handBack(workerId: string, selection: { only: readonly string[] } | { except: readonly string[] }): Promise<WokenRun[]>;
+  /** Hands the runs of a worker, but for some, back so that another takes them at once. */
+  handBack(workerId: string, selection: { except: readonly string[] }): Promise<WokenRun[]>;
   removeWorker(workerId: string): Promise<void>;
 
   /** The end of a run, or `undefined` while it has none; then its finisher will announce it. Null: no such run. */
@@ -50,6 +50,7 @@ export interface Store {
   /** Called when a reply was lost, so that something may have happened of which nobody here heard. */
   onTrouble(listener: () => void): void;
 
+  exists(runId: string): Promise<boolean>;
   get(runId: string): Promise<RunDetails | undefined>;
   findByKey(workflow: string, key: string): Promise<RunDetails | undefined>;
   history(runId: string): Promise<HistoryEntry[]>;
@@ -251,7 +252,7 @@ export interface CommitResult {
   /** Runs that these writes touched: parents and watchers. */
   woken: WokenRun[];
   /** The new children that were made; one that is missing was refused because its parent is being cancelled. */
-  children: { id: string; status: RunStatus }[];
+  children: { id: string; status: RunStatus; deadline: number | null }[];
   cancelled: CancelResult | null;
   /** The database's time. */
   at: number;

@@ -12,7 +12,7 @@ import { type ExecutionHost, RunExecution } from './run-execution.js';
 import { reportEnd, reportStart, reportWrite } from './run-reports.js';
 import type { PayloadSerializer } from './serialization.js';
 import { toClaimedRun } from './started-run.js';
-import type { Beat, CancelResult, ClaimedRun, CommitResult, NewRun, Placement, RecordedRun, RunEnd, RunWrite, StartResult, Store, WokenRun } from './store.js';
+import type { Beat, CancelRequest, CancelResult, ClaimedRun, CommitResult, NewRun, Placement, RecordedRun, RunEnd, RunWrite, StartResult, Store, WokenRun } from './store.js';
 import type { WriteBuffer } from './write-buffer.js';
 
 const LARGEST_CLAIM = 200;
@@ -37,6 +37,8 @@ export interface WorkerParts {
   registry: WorkflowRegistry;
   report: EventSink;
   onEnd(end: RunEnd): void;
+  cancel(runId: string, request: CancelRequest): Promise<{ cancelled: number; requested: number }>;
+  resolveVersion(workflow: string): Promise<number>;
   warn(message: string): void;
 }
 
@@ -162,9 +164,31 @@ export class Worker implements ExecutionHost {
     this.commits.enqueue(buffer);
   }
 
+  get store(): Store {
+    return this.parts.store;
+  }
+
+  cancel(runId: string, request: CancelRequest): Promise<{ cancelled: number; requested: number }> {
+    return this.parts.cancel(runId, request);
+  }
+
+  get registry(): WorkflowRegistry {
+    return this.parts.registry;
+  }
+
+  async resolveVersion(workflow: string): Promise<number> {
+    return await this.parts.resolveVersion(workflow);
+  }
+
   loadEnds(execution: RunExecution, runIds: string[]): void {
     void this.guard(async () => {
       for (const end of await this.parts.store.loadEnds(runIds)) execution.childEnded(end);
+    });
+  }
+
+  checkExists(runId: string, onUnknown: () => void): void {
+    void this.guard(async () => {
+      if (!(await this.parts.store.exists(runId))) onUnknown();
     });
   }
 
@@ -309,7 +333,7 @@ export class Worker implements ExecutionHost {
   }
 
   /** A run was woken that has to be claimed, here or by another worker, or that another worker is executing. */
-  private noticeElsewhere(runs: readonly WokenRun[]): void {
+  noticeElsewhere(runs: readonly WokenRun[]): void {
     for (const { workerId, status, queue } of runs) {
       if (workerId !== null && workerId !== this.id) this.hints.worker(workerId);
       else if (status === 'pending') this.announceReady(queue);
@@ -317,11 +341,11 @@ export class Worker implements ExecutionHost {
   }
 
   private takeOnChildren(writes: readonly RunWrite[], result: CommitResult): void {
-    const made = new Map(result.children.map((child) => [child.id, child.status]));
+    const made = new Map(result.children.map((child) => [child.id, child]));
     for (const { children } of writes) {
       this.takeOnStarted(children, (child) => {
-        const status = made.get(child.id);
-        return status && { id: child.id, started: true, status, inputDigest: child.inputDigest, at: result.at, deadline: child.deadline };
+        const row = made.get(child.id);
+        return row && { ...row, started: true, inputDigest: child.inputDigest, at: result.at };
       });
     }
     for (const run of result.runs) if (run.watched) this.hints.ended(run.id);

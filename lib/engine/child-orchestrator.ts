@@ -1,0 +1,327 @@
+import { v7 as uuid } from 'uuid';
+import type { Frame } from './branch.js';
+import { ChildStartCommand, ChildWaitCommand, type SettledChild } from './child-commands.js';
+import type { ChildLink } from './child-links.js';
+import { frameFor, tolerant } from './current-run.js';
+import type { InputOf, OutputOf, WorkflowClass, WorkflowDefinition } from './definition.js';
+import { digestOf } from './digest.js';
+import { type Duration, tryParseDuration } from './duration.js';
+import { ChildCancelledError, DepthLimitError, RunNotFoundError } from './errors.js';
+import type { CancelCount, ChildFilter } from './orchestrator.js';
+import type { ExecutionHost } from './run-execution.js';
+import type { Page, RunStatus, RunSummary } from './run.js';
+import { check, type RunOptions } from './start-options.js';
+import { callStep, planStep } from './steps.js';
+import type { NewRun } from './store.js';
+import { mapInBranches } from './structure.js';
+import { UNRESOLVED_VERSION } from './unresolved-version.js';
+
+/** How long a chain of children may become; the root counts. */
+const DEPTH_LIMIT = 100;
+
+/** Options of every start of a child. */
+export interface ChildOptions extends RunOptions {
+  /** The child's name in this run. Asking again for a ref gives the child that there is. Default: a new child for each call. */
+  ref?: string;
+  /** What the child gets of its parent's, beside tenant and priority. */
+  inherit?: readonly 'attributes'[];
+  /** What happens to the child when this run completes or fails while it is active. Default `'abandon'`: it goes on. */
+  parentClose?: 'abandon' | 'cancel';
+}
+
+/** Options of every wait for a run. */
+export interface WaitOptions {
+  /** How long to wait. Durable: a restart does not start it anew; zero or less ends at once. */
+  timeout?: Duration;
+}
+
+/** Given as an own property, even `undefined`, it is returned instead of the timeout's error. */
+export interface TimeoutValue<Value> {
+  timeoutValue?: Value;
+}
+
+/** Options of a call. */
+export interface CallOptions extends ChildOptions, WaitOptions {
+  /** What a timeout does to the child. Default `'cancel'`. */
+  onTimeout?: 'cancel' | 'abandon';
+  /** Whether this run, when cancelled, ends after the child has ended (default `'wait'`), or at once. */
+  cancellation?: 'wait' | 'try';
+}
+
+/** Options of a start that is not waited for. */
+export interface ChildStartOptions extends ChildOptions {
+  /** Goes on when this run is cancelled. */
+  detached?: boolean;
+}
+
+/** Options of a map that ends with the first failure. */
+export interface MapOptions<Input> extends Omit<CallOptions, 'ref'> {
+  /** Names each child. Default: a new child for each input. */
+  ref?: (input: Input, index: number) => string;
+  /** Children at a time. Default: all. */
+  concurrency?: number;
+}
+
+/** Options of a map that returns how each child ended. */
+export interface SettledMapOptions<Input> extends MapOptions<Input> {
+  /** Ends, and cancels the rest, when so many have completed, or no longer can. */
+  minSuccessful?: number;
+  /** Ends, and cancels the rest, when more than so many have not completed. */
+  tolerateFailures?: number;
+}
+
+/** A child that was started and is not waited for. */
+export interface ChildHandle<Output = unknown> {
+  readonly id: string;
+  readonly ref: string;
+  /** A durable wait, with the outcomes of {@link ChildOrchestrator.call}. */
+  result(options?: WaitOptions): Promise<Output>;
+  status(): Promise<RunStatus>;
+  cancel(reason?: string): Promise<CancelCount>;
+}
+
+const RUN_OPTIONS = ['ref', 'queue', 'priority', 'label', 'attributes', 'inherit', 'parentClose'];
+const START_OPTIONS = new Set([...RUN_OPTIONS, 'detached']);
+const WAIT_OPTIONS = new Set(['timeout', 'timeoutValue']);
+const SETTLED_OPTIONS = new Set([...RUN_OPTIONS, 'timeout', 'onTimeout', 'cancellation']);
+const CALL_OPTIONS = new Set([...SETTLED_OPTIONS, 'timeoutValue']);
+const MAP_OPTIONS = new Set([...SETTLED_OPTIONS, 'concurrency', 'minSuccessful', 'tolerateFailures']);
+const QUERY = planStep({});
+
+/** Lets the code of a run call other workflows and wait for them durably, or start them and go on. */
+export class ChildOrchestrator {
+  /**
+   * Runs a child and waits for its output, parked: without a slot, a connection or a query.
+   * @throws ChildFailedError, ChildCancelledError, ChildTimeoutError; ChildRefConflictError, DepthLimitError, PayloadError
+   */
+  call<W extends WorkflowClass, Value = never>(workflow: W, input: InputOf<W>, options?: CallOptions & TimeoutValue<Value>): Promise<OutputOf<W> | Value>;
+  call<Output = unknown>(workflow: string, input: unknown, options?: CallOptions & TimeoutValue<unknown>): Promise<Output>;
+  call(workflow: WorkflowClass | string, input: unknown, options: CallOptions & TimeoutValue<unknown> = {}): Promise<unknown> {
+    const frame = frameFor('children.call');
+    return tolerant(attempt(() => callChild(frame, { workflow, input, options, allowed: CALL_OPTIONS })).then((settled) => unwrap(settled, options)));
+  }
+
+  /** As {@link call}, but how the child ended is returned, not thrown. */
+  callSettled<W extends WorkflowClass>(workflow: W, input: InputOf<W>, options?: CallOptions): Promise<SettledChild<OutputOf<W>>>;
+  callSettled<Output = unknown>(workflow: string, input: unknown, options?: CallOptions): Promise<SettledChild<Output>>;
+  callSettled(workflow: WorkflowClass | string, input: unknown, options: CallOptions = {}): Promise<SettledChild<unknown>> {
+    const frame = frameFor('children.callSettled');
+    return tolerant(attempt(() => callChild(frame, { workflow, input, options, allowed: SETTLED_OPTIONS })));
+  }
+
+  /** Starts a child and resolves when it is durable. @throws ChildRefConflictError, DepthLimitError, PayloadError */
+  start<W extends WorkflowClass>(workflow: W, input: InputOf<W>, options?: ChildStartOptions): Promise<ChildHandle<OutputOf<W>>>;
+  start<Output = unknown>(workflow: string, input: unknown, options?: ChildStartOptions): Promise<ChildHandle<Output>>;
+  start(workflow: WorkflowClass | string, input: unknown, options: ChildStartOptions = {}): Promise<ChildHandle> {
+    const frame = frameFor('children.start');
+    return tolerant(attempt(() => startChild(frame, { workflow, input, options, allowed: START_OPTIONS })).then((link) => this.handle(link)));
+  }
+
+  /** Waits for the end of any run, also of one that this run did not start. @throws RunNotFoundError, and as {@link call} */
+  await<Output = unknown>(runId: string, options: WaitOptions & TimeoutValue<unknown> = {}): Promise<Output> {
+    const frame = frameFor('children.await');
+    return tolerant(attempt(() => awaitRun(frame, runId, options)).then((settled) => unwrap(settled, options) as Output));
+  }
+
+  /**
+   * A child for each input; the outputs in the order of the inputs. The first that does not complete cancels the rest and
+   * throws its error. With `minSuccessful` or `tolerateFailures` it returns how each ended, as soon as that is decided.
+   */
+  map<W extends WorkflowClass>(
+    workflow: W,
+    inputs: readonly InputOf<W>[],
+    options?: MapOptions<InputOf<W>> & { minSuccessful?: undefined; tolerateFailures?: undefined },
+  ): Promise<OutputOf<W>[]>;
+  map<W extends WorkflowClass>(workflow: W, inputs: readonly InputOf<W>[], options: SettledMapOptions<InputOf<W>>): Promise<SettledChild<OutputOf<W>>[]>;
+  map<Output = unknown>(workflow: string, inputs: readonly unknown[], options?: SettledMapOptions<unknown>): Promise<Output[]>;
+  map(workflow: WorkflowClass | string, inputs: readonly unknown[], options: SettledMapOptions<never> = {}): Promise<unknown[]> {
+    return tolerant(mapChildren(frameFor('children.map'), workflow, inputs, options));
+  }
+
+  /** The children of this run, newest first. Recorded like a step. */
+  list(filter: ChildFilter = {}): Promise<Page<RunSummary>> {
+    const frame = frameFor('children.list');
+    const parentId = frame.execution.run.id;
+    return this.recorded(frame, 'children.list', filter, ({ store }) => store.list({ ...filter, parentId })) as Promise<Page<RunSummary>>;
+  }
+
+  /** The child of that ref, or undefined. Recorded like a step. */
+  get(ref: string): Promise<RunSummary | undefined> {
+    const frame = frameFor('children.get');
+    const link = frame.execution.children.get(ref);
+    return this.recorded(frame, 'children.get', ref, ({ store }) => link && store.get(link.id)) as Promise<RunSummary | undefined>;
+  }
+
+  /** Cancels a child with its descendants. Recorded like a step. @throws RunNotFoundError */
+  cancel(ref: string, reason?: string): Promise<CancelCount> {
+    const frame = frameFor('children.cancel');
+    const id = frame.execution.children.get(ref)?.id;
+    if (id === undefined) return Promise.reject(new RunNotFoundError(ref));
+    return this.recorded(frame, 'children.cancel', ref, (host) => host.cancel(id, { reason: reason ?? null, terminate: false })) as Promise<CancelCount>;
+  }
+
+  private handle(link: ChildLink): ChildHandle {
+    const { id, ref } = link;
+    return {
+      id,
+      ref,
+      result: (options) => this.await(id, options),
+      status: () =>
+        this.recorded(frameFor('status of a child'), 'children.status', ref, async ({ store }) => (await store.get(id))?.status) as Promise<RunStatus>,
+      cancel: (reason) => this.cancel(ref, reason),
+    };
+  }
+
+  private recorded(frame: Frame, name: string, argument: unknown, body: (host: ExecutionHost) => unknown): Promise<unknown> {
+    return callStep(frame, { name, args: [argument], plan: QUERY, body: () => body(frame.execution.host) });
+  }
+}
+
+interface ChildCall {
+  workflow: WorkflowClass | string;
+  input: unknown;
+  options: CallOptions & ChildStartOptions;
+  allowed: ReadonlySet<string>;
+}
+
+/** What is refused at once is refused as a rejection, as everything else. */
+async function attempt<T>(code: () => Promise<T>): Promise<T> {
+  return await code();
+}
+
+function callChild(frame: Frame, call: ChildCall): Promise<SettledChild<unknown>> {
+  const { link, newRun } = askForChild(frame, call, true);
+  return wait(frame, link, { ...call.options, newRun });
+}
+
+async function startChild(frame: Frame, call: ChildCall): Promise<ChildLink> {
+  const { link, newRun } = askForChild(frame, call, false);
+  const command = new ChildStartCommand(frame.execution, frame.branch, link, newRun);
+  frame.execution.issue(command, { kind: 'start', name: link.ref }, frame);
+  await command.promise;
+  return link;
+}
+
+function awaitRun(frame: Frame, runId: string, options: WaitOptions): Promise<SettledChild<unknown>> {
+  check('The options of children.await', options, WAIT_OPTIONS);
+  const { children } = frame.execution;
+  return wait(frame, children.getById(runId) ?? children.addStranger(runId), options);
+}
+
+function wait(frame: Frame, link: ChildLink, options: WaitOptions & Pick<CallOptions, 'onTimeout' | 'cancellation'> & { newRun?: NewRun }): Promise<SettledChild<unknown>> {
+  const command = new ChildWaitCommand(frame.execution, frame.branch, {
+    link,
+    newRun: options.newRun,
+    timeoutMs: options.timeout === undefined ? undefined : tryParseDuration(options.timeout),
+    onTimeout: options.newRun ? (options.onTimeout ?? 'cancel') : 'abandon',
+    cancellation: options.cancellation ?? 'wait',
+  });
+  frame.execution.issue(command, { kind: 'child', name: link.ref }, frame);
+  return command.promise as Promise<SettledChild<unknown>>;
+}
+
+async function mapChildren(frame: Frame, workflow: WorkflowClass | string, inputs: readonly unknown[], options: SettledMapOptions<never>): Promise<unknown[]> {
+  const { ref, concurrency = Infinity, minSuccessful, tolerateFailures, ...call } = options;
+  check('The options of children.map', { ...call, concurrency: options.concurrency, minSuccessful, tolerateFailures }, MAP_OPTIONS);
+  const links: ChildLink[] = [];
+  const callOne = async (part: Frame, input: unknown, index: number): Promise<SettledChild<unknown>> => {
+    const childOptions = ref ? { ...call, ref: ref(input as never, index) } : call;
+    const { link, newRun } = askForChild(part, { workflow, input, options: childOptions, allowed: SETTLED_OPTIONS }, true);
+    links[index] = link;
+    return await wait(part, link, { ...call, newRun });
+  };
+  if (minSuccessful === undefined && tolerateFailures === undefined) {
+    const outputOf = async (input: unknown, index: number) => unwrap(await callOne(frameFor('children.map'), input, index), {});
+    return mapInBranches(frame, inputs, outputOf, { concurrency });
+  }
+  const isDecided = decision(inputs.length, minSuccessful, tolerateFailures);
+  const settled = await mapInBranches(frame, inputs, (input, index) => callOne(frameFor('children.map'), input, index), { concurrency, isDecided });
+  return settled.map((result, index) => result ?? leftBehind(links[index], workflow));
+}
+
+/** Whether the results so far decide the map: enough have completed, or enough no longer can. */
+function decision(total: number, minSuccessful = 0, tolerateFailures = Infinity): (result: SettledChild<unknown>) => boolean {
+  let completed = 0;
+  let failures = 0;
+  return ({ status }) => {
+    if (status === 'completed') completed++;
+    else failures++;
+    return failures > tolerateFailures || (minSuccessful > 0 && (completed >= minSuccessful || total - failures < minSuccessful));
+  };
+}
+
+function leftBehind(link: ChildLink | undefined, workflow: WorkflowClass | string): SettledChild<never> {
+  const name = typeof workflow === 'string' ? workflow : workflow.name;
+  const error = link
+    ? new ChildCancelledError(link.id, link.ref, link.workflow, 'left behind')
+    : new ChildCancelledError('not started', 'not started', name, 'the map was decided before');
+  return { status: 'cancelled', error };
+}
+
+function unwrap(settled: SettledChild<unknown>, options: TimeoutValue<unknown>): unknown {
+  if (settled.status === 'completed') return settled.value;
+  if (settled.status === 'timeout' && Object.hasOwn(options, 'timeoutValue')) return options.timeoutValue;
+  throw settled.error;
+}
+
+/** The child that a call asks for: the one that there is, or what would become its row. Nothing is written yet. */
+function askForChild(frame: Frame, { workflow, input, options, allowed }: ChildCall, awaited: boolean): { link: ChildLink; newRun: NewRun } {
+  const { execution } = frame;
+  const definition = execution.findDefinition(workflow);
+  const name = definition?.name ?? (workflow as string);
+  check(`The options of a child of '${name}'`, options, allowed);
+  if (execution.run.depth >= DEPTH_LIMIT) throw new DepthLimitError(DEPTH_LIMIT, name);
+  const scope = frame.attempt?.scope ?? '';
+  const ref = options.ref ?? defaultRef(frame, name, scope);
+  const newRun = toChildRun(frame, { name, definition, input, options, ref, scope, awaited });
+  return { link: execution.children.ask({ newRun, ref, workflow: name, scope, isExplicit: options.ref !== undefined }), newRun };
+}
+
+function defaultRef(frame: Frame, name: string, scope: string): string {
+  const number = frame.execution.history.number('ref', scope, name);
+  return scope + (number === 1 ? name : `${name}#${number}`);
+}
+
+interface ChildPlan {
+  name: string;
+  definition: WorkflowDefinition | undefined;
+  input: unknown;
+  options: CallOptions & ChildStartOptions;
+  ref: string;
+  scope: string;
+  awaited: boolean;
+}
+
+function toChildRun({ execution, branch }: Frame, { name, definition, input, options, ref, scope, awaited }: ChildPlan): NewRun {
+  const { run } = execution;
+  const inherited = options.inherit?.includes('attributes') ? run.attributes : undefined;
+  return {
+    id: uuid(),
+    workflow: name,
+    version: definition?.version ?? UNRESOLVED_VERSION,
+    key: null,
+    queue: options.queue ?? definition?.queue ?? 'default',
+    priority: options.priority ?? run.priority,
+    tenant: run.tenant,
+    label: options.label ?? null,
+    attributes: inherited || options.attributes ? { ...inherited, ...options.attributes } : null,
+    input: execution.serializer.encode(input, `the input of workflow '${name}'`),
+    inputDigest: digestOf(input),
+    delayMs: null,
+    startAt: null,
+    timeoutMs: definition?.timeoutMs ?? null,
+    deadline: awaited ? run.deadline : null,
+    eager: false,
+    parent: {
+      parentId: run.id,
+      rootId: run.rootId,
+      depth: run.depth + 1,
+      ref,
+      scope,
+      awaited,
+      cascades: !options.detached && !branch.isShielded,
+      closesWithParent: options.parentClose === 'cancel',
+      shielded: branch.isShielded,
+    },
+  };
+}

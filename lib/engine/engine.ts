@@ -1,0 +1,122 @@
+import type { DatabaseClock } from './clock.js';
+import type { WorkflowClass, WorkflowDefinition } from './definition.js';
+import { RunNotFoundError } from './errors.js';
+import type { EventSink } from './events.js';
+import type { WorkflowRegistry } from './registry.js';
+import { Results } from './results.js';
+import type { PayloadSerializer } from './serialization.js';
+import { StartQueue } from './start-queue.js';
+import type { CancelRequest, CancelResult, NewRun, StartResult, Store, WokenRun } from './store.js';
+import { HintBuffer } from './hint-buffer.js';
+import { Worker, type WorkerSettings } from './worker.js';
+
+export interface EngineParts {
+  store: Store;
+  clock: DatabaseClock;
+  serializer: PayloadSerializer;
+  registry: WorkflowRegistry;
+  /** Undefined: this process starts and watches runs, and executes none. */
+  worker: WorkerSettings | undefined;
+  report: EventSink;
+  warn(message: string): void;
+}
+
+/** One engine of a process: its store, what it can run, its worker, and those who wait for results. */
+export class Engine {
+  readonly store: Store;
+  readonly serializer: PayloadSerializer;
+  readonly registry: WorkflowRegistry;
+  readonly worker: Worker | undefined;
+  readonly results: Results;
+  private readonly starts: StartQueue;
+  private readonly hints: HintBuffer;
+
+  constructor(parts: EngineParts) {
+    const { store, clock, serializer, registry, report, warn } = parts;
+    this.store = store;
+    this.serializer = serializer;
+    this.registry = registry;
+    this.hints = new HintBuffer(store);
+    const onEnd = (end: Parameters<Results['ended']>[0]) => this.results.ended(end);
+    const resolveVersion = async (workflow: string) => (await this.resolve(workflow)).version;
+    const cancel = (runId: string, request: CancelRequest) => this.cancel(runId, request);
+    this.worker = parts.worker && new Worker({ store, clock, serializer, registry, report, onEnd, resolveVersion, cancel, warn }, parts.worker);
+    this.results = new Results(store, serializer, (runId) => this.worker?.isExecuting(runId) ?? false);
+    this.starts = new StartQueue(
+      store,
+      (runs) => this.placementFor(runs),
+      (runs, results) => this.begin(runs, results),
+    );
+  }
+
+  /** Starts a run, in a batch with those that are started at the same time. */
+  start(run: NewRun): Promise<StartResult> {
+    return this.starts.add(run);
+  }
+
+  /** Starts many runs by one statement. */
+  async startMany(runs: readonly NewRun[]): Promise<StartResult[]> {
+    const placement = this.placementFor(runs);
+    let results: StartResult[] = [];
+    try {
+      results = await this.store.start(runs, placement);
+    } finally {
+      this.begin(runs, results);
+    }
+    return results;
+  }
+
+  /** Cancels a run and its descendants, and tells those it concerns. */
+  async cancel(runId: string, request: CancelRequest): Promise<{ cancelled: number; requested: number }> {
+    const result = await this.store.cancel([runId], request);
+    if (!result.found) throw new RunNotFoundError(runId);
+    this.announceCancel(result);
+    return { cancelled: result.ended.length, requested: result.unwinding.length };
+  }
+
+  private announceCancel(result: CancelResult): void {
+    for (const { id } of result.ended) this.results.lookAt(id);
+    if (this.worker) return this.worker.noticeCancelled(result);
+    for (const { id, watched } of result.ended) if (watched) this.hints.ended(id);
+    this.woken([...result.unwinding, ...result.woken]);
+  }
+
+  /** Runs have become claimable, or something happened to them where they execute. */
+  woken(runs: readonly WokenRun[]): void {
+    if (this.worker) return this.worker.noticeElsewhere(runs);
+    for (const { workerId, queue } of runs) {
+      if (workerId !== null) this.hints.worker(workerId);
+      this.hints.queue(queue);
+    }
+  }
+
+  /**
+   * Which definition a start means: a class is its own version; a name the highest version that this process or a live
+   * worker registers. Throws {@link WorkflowNotRegisteredError}.
+   */
+  async resolve(workflow: WorkflowClass | string): Promise<{ name: string; version: number; definition: WorkflowDefinition | undefined }> {
+    const own = this.registry.find(workflow);
+    if (typeof workflow !== 'string') {
+      if (!own) throw this.registry.notRegistered(workflow);
+      return { name: own.name, version: own.version, definition: own };
+    }
+    if (own && this.worker) return { name: own.name, version: own.version, definition: own };
+    const live = await this.store.liveDefinitions();
+    const versions = live.filter((definition) => definition.workflow === workflow).map((definition) => definition.version);
+    if (own) versions.push(own.version);
+    if (versions.length === 0) throw this.registry.notRegistered(workflow, live.map((definition) => definition.workflow));
+    const version = Math.max(...versions);
+    return { name: workflow, version, definition: this.registry.get(workflow, version) };
+  }
+
+  private placementFor(runs: readonly NewRun[]) {
+    this.worker?.reserveFor(runs);
+    return this.worker?.placement ?? { workerId: undefined, definitions: [], resident: [] };
+  }
+
+  private begin(runs: readonly NewRun[], results: readonly StartResult[]): void {
+    const byId = new Map(results.map((result) => [result.id, result]));
+    if (this.worker) return this.worker.takeOnStarted(runs, (run) => byId.get(run.id));
+    for (const run of runs) if (byId.get(run.id)?.started && run.delayMs === null && run.startAt === null) this.hints.queue(run.queue);
+  }
+}

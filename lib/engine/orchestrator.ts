@@ -1,0 +1,182 @@
+import type { Observable } from 'rxjs';
+import { v7 as uuid } from 'uuid';
+import { currentFrame } from './branch.js';
+import type { InputOf, OutputOf, WorkflowClass } from './definition.js';
+import { type Duration, parseDuration } from './duration.js';
+import type { Engine } from './engine.js';
+import { InsideRunError, RunConflictError, RunNotFinishedError, RunNotFoundError } from './errors.js';
+import type { RunEvent } from './events.js';
+import type { HistoryEntry, Page, RunDetails, RunStatus, RunSummary, RunTree } from './run.js';
+import type { ListFilter, NewRun, StartResult } from './store.js';
+import { type StartOptions, toNewRun } from './start-options.js';
+
+/** A run that was started, or found by its key. */
+export interface RunHandle<Output = unknown> {
+  readonly id: string;
+  /** False when the key found an existing run. */
+  readonly started: boolean;
+  /** Waits for the output. Throws as {@link Orchestrator.result} does. */
+  result(options?: { timeout?: Duration }): Promise<Output>;
+  status(): Promise<RunStatus>;
+  cancel(options?: CancelOptions): Promise<CancelCount>;
+  children(filter?: ChildFilter): Promise<Page<RunSummary>>;
+}
+
+export interface CancelOptions {
+  reason?: string;
+  /** `'graceful'` (default): the code gets a CancelledError and may clean up. `'terminate'`: no user code runs any more. */
+  mode?: 'graceful' | 'terminate';
+}
+
+/** `cancelled` are terminal now, `requested` still unwind; both 0 on a finished run. */
+export interface CancelCount {
+  cancelled: number;
+  requested: number;
+}
+
+export type ChildFilter = Pick<ListFilter, 'status' | 'limit' | 'cursor'>;
+
+/** The caller's TypeORM EntityManager: the start commits or rolls back with the caller's own writes. */
+export interface WithinTransaction {
+  manager?: TransactionManager;
+}
+
+/** What the engine needs of TypeORM's EntityManager. */
+export interface TransactionManager {
+  readonly queryRunner?: unknown;
+}
+
+/** Starts, watches and cancels runs, from anywhere in the app. */
+export class Orchestrator {
+  constructor(
+    private readonly engine: () => Promise<Engine>,
+    /** What happens to runs in this process. */
+    readonly events$: Observable<RunEvent>,
+  ) {}
+
+  /**
+   * Starts a run. Resolves when it is committed, or written when a `manager` is given.
+   * @throws WorkflowNotRegisteredError, RunConflictError (the key has a run with another input), PayloadError, ValidationError
+   */
+  async start<W extends WorkflowClass>(workflow: W, input: InputOf<W>, options?: StartOptions & WithinTransaction): Promise<RunHandle<OutputOf<W>>>;
+  async start<Output = unknown>(workflow: string, input: unknown, options?: StartOptions & WithinTransaction): Promise<RunHandle<Output>>;
+  async start(workflow: WorkflowClass | string, input: unknown, { manager, ...options }: StartOptions & WithinTransaction = {}): Promise<RunHandle> {
+    const engine = await this.engine();
+    const { name, version, definition } = await engine.resolve(workflow);
+    const run = toNewRun({ id: uuid(), workflow: name, version, definition, input, options }, engine.serializer);
+    const result = manager ? (await engine.store.startWithin(manager, [run]))[0]! : await engine.start(run);
+    checkConflict(run, result, options);
+    return this.handle(result.id, result.started);
+  }
+
+  /** Starts many runs by one statement. Resolves when all are committed. */
+  async startMany<W extends WorkflowClass>(workflow: W, starts: readonly ({ input: InputOf<W> } & StartOptions)[]): Promise<RunHandle<OutputOf<W>>[]>;
+  async startMany<Output = unknown>(workflow: string, starts: readonly ({ input: unknown } & StartOptions)[]): Promise<RunHandle<Output>[]>;
+  async startMany(workflow: WorkflowClass | string, starts: readonly ({ input: unknown } & StartOptions)[]): Promise<RunHandle[]> {
+    const engine = await this.engine();
+    const { name, version, definition } = await engine.resolve(workflow);
+    const runs = starts.map(({ input, ...options }) => toNewRun({ id: uuid(), workflow: name, version, definition, input, options }, engine.serializer));
+    const results = await engine.startMany(runs);
+    return results.map((result, index) => {
+      checkConflict(runs[index]!, result, starts[index]!);
+      return this.handle(result.id, result.started);
+    });
+  }
+
+  /** Starts a run and waits for its result. */
+  async execute<W extends WorkflowClass>(workflow: W, input: InputOf<W>, options?: StartOptions): Promise<OutputOf<W>>;
+  async execute<Output = unknown>(workflow: string, input: unknown, options?: StartOptions): Promise<Output>;
+  async execute(workflow: WorkflowClass | string, input: unknown, options?: StartOptions): Promise<unknown> {
+    refuseInsideRun('orchestrator.execute', 'children.call');
+    return (await this.start(workflow as string, input, options)).result();
+  }
+
+  /**
+   * Waits for the output of a run; woken by its end, wherever it executes.
+   * @throws RunFailedError, RunCancelledError, ResultTimeoutError, RunNotFoundError; InsideRunError inside a run
+   */
+  async result<Output = unknown>(runId: string, options: { timeout?: Duration } = {}): Promise<Output> {
+    refuseInsideRun('orchestrator.result', 'children.await');
+    const timeoutMs = options.timeout === undefined ? undefined : parseDuration(options.timeout);
+    return (await (await this.engine()).results.of(runId, timeoutMs)) as Output;
+  }
+
+  /**
+   * Cancels a run and all its active descendants; the request reaches them in one transaction. Idempotent.
+   * @throws RunNotFoundError
+   */
+  async cancel(runId: string, options: CancelOptions = {}): Promise<CancelCount> {
+    const engine = await this.engine();
+    return engine.cancel(runId, { reason: options.reason ?? null, terminate: options.mode === 'terminate' });
+  }
+
+  /** A run with its payloads. @throws RunNotFoundError */
+  async get(runId: string): Promise<RunDetails> {
+    const run = await (await this.engine()).store.get(runId);
+    if (!run) throw new RunNotFoundError(runId);
+    return run;
+  }
+
+  /** The run that was started with that key, or undefined. */
+  async findByKey(workflow: WorkflowClass | string, key: string): Promise<RunDetails | undefined> {
+    const engine = await this.engine();
+    const name = typeof workflow === 'string' ? workflow : (await engine.resolve(workflow)).name;
+    return engine.store.findByKey(name, key);
+  }
+
+  /** The recorded outcomes of a run, in the order of `seq`. */
+  async history(runId: string): Promise<HistoryEntry[]> {
+    return (await this.engine()).store.history(runId);
+  }
+
+  /** A run and its descendants; for the whole family give it the run's `rootId`. @throws RunNotFoundError */
+  async tree(runId: string): Promise<RunTree> {
+    const tree = await (await this.engine()).store.tree(runId);
+    if (!tree) throw new RunNotFoundError(runId);
+    return tree;
+  }
+
+  /** Runs without their payloads, newest first, page by page. @throws ValidationError */
+  async list(filter: ListFilter = {}): Promise<Page<RunSummary>> {
+    return (await this.engine()).store.list(filter);
+  }
+
+  /** The children of a run, newest first. */
+  listChildren(runId: string, filter: ChildFilter = {}): Promise<Page<RunSummary>> {
+    return this.list({ ...filter, parentId: runId });
+  }
+
+  /**
+   * Lets a failed, cancelled or blocked run go on from its last recorded outcome, with fresh attempts.
+   * @throws RunNotFoundError, RunNotFinishedError
+   */
+  async retry(runId: string): Promise<void> {
+    const engine = await this.engine();
+    const result = await engine.store.retry(runId);
+    if (!result) throw new RunNotFoundError(runId);
+    if (!result.retried) throw new RunNotFinishedError(runId, result.status, 'only a failed, cancelled or blocked run can be retried');
+    engine.woken(result.woken);
+  }
+
+  private handle<Output>(id: string, started: boolean): RunHandle<Output> {
+    return {
+      id,
+      started,
+      result: (options) => this.result<Output>(id, options),
+      status: async () => (await this.get(id)).status,
+      cancel: (options) => this.cancel(id, options),
+      children: (filter) => this.listChildren(id, filter),
+    };
+  }
+}
+
+function checkConflict(run: NewRun, result: StartResult, options: StartOptions): void {
+  if (result.started || run.key === null) return;
+  if (result.inputDigest !== run.inputDigest) throw new RunConflictError(run.workflow, run.key, result.id, 'other input');
+  if (options.onConflict === 'reject') throw new RunConflictError(run.workflow, run.key, result.id, 'rejected');
+}
+
+/** It would hold the run's slot while it waits, and a replay would wait for something else. */
+function refuseInsideRun(member: string, instead: string): void {
+  if (currentFrame()) throw new InsideRunError(member, instead);
+}

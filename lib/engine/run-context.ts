@@ -1,0 +1,179 @@
+import { v4 as uuid } from 'uuid';
+import { frameFor, tolerant } from './current-run.js';
+import type { StepOptions } from './definition.js';
+import { type Duration, parseDuration } from './duration.js';
+import { NotInRunError, ValidationError } from './errors.js';
+import type { Attributes } from './run.js';
+import { attributesProblem } from './start-options.js';
+import type { StepContext } from './step-execution.js';
+import { callStep, checkedPlan } from './steps.js';
+import { all, allSettled, any, type Branches, mapInBranches, race, type SettledBranch, shield } from './structure.js';
+import { TimerCommand } from './timer.js';
+
+/** What `ctx.logger` has: Nest's Logger without its static side. */
+export interface RunLogger {
+  log(message: unknown, ...more: unknown[]): void;
+  error(message: unknown, ...more: unknown[]): void;
+  warn(message: unknown, ...more: unknown[]): void;
+  debug(message: unknown, ...more: unknown[]): void;
+  verbose(message: unknown, ...more: unknown[]): void;
+}
+
+/** The branch of a race that won, and its value. */
+export type Winner<B extends Branches> = { [Name in keyof B & string]: { winner: Name; value: Awaited<ReturnType<B[Name]>> } }[keyof B & string];
+
+/** The current run, for the code of workflows and steps. Outside a run its members throw {@link NotInRunError}. */
+export class RunContext {
+  constructor(private readonly loggerOf: (context: string) => RunLogger) {}
+
+  get runId(): string {
+    return this.run('runId').id;
+  }
+
+  get workflow(): string {
+    return this.run('workflow').workflow;
+  }
+
+  get version(): number {
+    return this.run('version').version;
+  }
+
+  get key(): string | undefined {
+    return this.run('key').key ?? undefined;
+  }
+
+  get parentId(): string | undefined {
+    return this.run('parentId').parentId ?? undefined;
+  }
+
+  get rootId(): string {
+    return this.run('rootId').rootId;
+  }
+
+  get tenant(): string | undefined {
+    return this.run('tenant').tenant ?? undefined;
+  }
+
+  get attributes(): Readonly<Attributes> {
+    return this.run('attributes').attributes;
+  }
+
+  /** Aborted when the run is cancelled, or lost to another worker. */
+  get signal(): AbortSignal {
+    return frameFor('ctx.signal').execution.signal;
+  }
+
+  /** Writes with the run's id and workflow; silent while the code is replayed. */
+  get logger(): RunLogger {
+    const { execution } = frameFor('ctx.logger');
+    return execution.isReplaying ? SILENT : this.loggerOf(`${execution.run.workflow} ${execution.run.id}`);
+  }
+
+  /** The attempt whose body this is. @throws NotInRunError outside the body of a step */
+  get currentStep(): StepContext {
+    const { attempt } = frameFor('ctx.currentStep');
+    if (!attempt) throw new NotInRunError('ctx.currentStep (in a run, but outside the body of a step)');
+    return attempt.context;
+  }
+
+  /** The run's time: that of the last outcome that the code received, the same in every replay. In a step body: now. */
+  now(): Date {
+    const { execution, attempt } = frameFor('ctx.now');
+    return new Date(attempt ? execution.clock.now() : execution.time);
+  }
+
+  /** A random number from 0 to 1, the same in every replay. */
+  random(): number {
+    return this.bytes('ctx.random').readUIntBE(0, 6) / 2 ** 48;
+  }
+
+  /** A random UUID, the same in every replay. */
+  uuid(): string {
+    return uuid({ random: this.bytes('ctx.uuid').subarray(0, 16) });
+  }
+
+  /** Sleeps durably: parked, over restarts, and without starting anew. Zero or less ends at once. */
+  sleep(duration: Duration): Promise<void> {
+    const ms = parseDuration(duration);
+    return this.timer('ctx.sleep', (askedAt) => askedAt + ms);
+  }
+
+  /** Sleeps durably until a point in time. */
+  sleepUntil(date: Date): Promise<void> {
+    const time = date.getTime();
+    if (Number.isNaN(time)) throw new ValidationError('ctx.sleepUntil', [{ message: 'the date is not valid' }]);
+    return this.timer('ctx.sleepUntil', () => time);
+  }
+
+  /** Runs code as a step of that name; its outcome is recorded once. @throws StepFailedError when its attempts are used up */
+  step<Value>(name: string, body: (context: StepContext) => Promise<Value> | Value, options: Omit<StepOptions, 'name'> = {}): Promise<Value> {
+    const plan = checkedPlan(name, options);
+    return callStep(frameFor('ctx.step'), { name, args: [], plan, body }) as Promise<Value>;
+  }
+
+  /** The first branch to end, even by an error. The others are cancelled: their children, timers and step bodies. */
+  race<B extends Branches>(branches: B): Promise<Winner<B>> {
+    return tolerant(race(frameFor('ctx.race'), branches) as Promise<Winner<B>>);
+  }
+
+  /** The first branch to succeed; the others are cancelled. Throws an AggregateError when none does. */
+  any<B extends Branches>(branches: B): Promise<Winner<B>> {
+    return tolerant(any(frameFor('ctx.any'), branches) as Promise<Winner<B>>);
+  }
+
+  /** The values of all branches by name; the first error cancels the others. */
+  all<B extends Branches>(branches: B): Promise<{ [Name in keyof B]: Awaited<ReturnType<B[Name]>> }> {
+    return tolerant(all(frameFor('ctx.all'), branches) as Promise<{ [Name in keyof B]: Awaited<ReturnType<B[Name]>> }>);
+  }
+
+  /** How each branch ended, by name. */
+  allSettled<B extends Branches>(branches: B): Promise<{ [Name in keyof B]: SettledBranch<Awaited<ReturnType<B[Name]>>> }> {
+    return tolerant(allSettled(frameFor('ctx.allSettled'), branches) as Promise<{ [Name in keyof B]: SettledBranch<Awaited<ReturnType<B[Name]>>> }>);
+  }
+
+  /** Maps items, at most `concurrency` at a time; values in the order of the items. The first error cancels the rest. */
+  map<Item, Value>(items: readonly Item[], code: (item: Item, index: number) => Promise<Value> | Value, options: { concurrency?: number } = {}): Promise<Value[]> {
+    const { concurrency = Infinity } = options;
+    if (!(concurrency >= 1)) throw new ValidationError('ctx.map', [{ message: `concurrency must be at least 1, not ${concurrency}`, path: ['concurrency'] }]);
+    return tolerant(mapInBranches(frameFor('ctx.map'), items, code, { concurrency }) as Promise<Value[]>);
+  }
+
+  /** Runs to its end even when the run is cancelled meanwhile. */
+  shield<Value>(code: () => Promise<Value> | Value): Promise<Value> {
+    return tolerant(shield(frameFor('ctx.shield'), code));
+  }
+
+  /** Progress that `orchestrator.get(id).state` shows. Need not be awaited. @throws PayloadError */
+  setState(value: unknown): Promise<void> {
+    const { execution } = frameFor('ctx.setState');
+    execution.setState(execution.serializer.encode(value, 'the state of the run'));
+    return Promise.resolve();
+  }
+
+  /** Adds to the values by which the run can be listed. Need not be awaited. @throws ValidationError */
+  setAttributes(attributes: Attributes): Promise<void> {
+    const problem = attributesProblem(attributes);
+    if (problem) throw new ValidationError('ctx.setAttributes', [{ message: `attributes ${problem}` }]);
+    frameFor('ctx.setAttributes').execution.setAttributes(attributes);
+    return Promise.resolve();
+  }
+
+  private run(member: string) {
+    return frameFor(`ctx.${member}`).execution.run;
+  }
+
+  private bytes(member: string): Buffer {
+    const { execution, attempt } = frameFor(member);
+    return (attempt ? attempt.source : execution.source).bytes();
+  }
+
+  private timer(member: string, endOf: (askedAt: number) => number): Promise<void> {
+    const frame = frameFor(member);
+    const command = new TimerCommand(frame.execution, frame.branch, endOf);
+    frame.execution.issue(command, { kind: 'timer', name: 'sleep' }, frame);
+    return tolerant(command.promise as Promise<void>);
+  }
+}
+
+const nothing = (): void => {};
+const SILENT: RunLogger = { log: nothing, error: nothing, warn: nothing, debug: nothing, verbose: nothing };

@@ -1,0 +1,121 @@
+import { digestOf } from './digest.js';
+import { type Duration, tryParseDuration } from './duration.js';
+import { ValidationError } from './errors.js';
+import type { Attributes } from './run.js';
+import type { NewRun } from './store.js';
+import type { PayloadSerializer } from './serialization.js';
+import type { WorkflowDefinition } from './definition.js';
+
+/** Options that a start, from outside or as a child, shares. */
+export interface RunOptions {
+  /** Where the run is claimed from. Default: the queue of its workflow. */
+  queue?: string;
+  /** Higher is claimed first. Default 0; a child's is its parent's. */
+  priority?: number;
+  /** A name for people. */
+  label?: string;
+  /** Values by which the run can be listed. */
+  attributes?: Attributes;
+}
+
+/** Options of `orchestrator.start`. */
+export interface StartOptions extends RunOptions {
+  /** Unique for each workflow name: a second start with it gives the run that there is. */
+  key?: string;
+  /** What to do when the key is taken: `'existing'` (default) gives that run if its input is the same, `'reject'` always throws. */
+  onConflict?: 'existing' | 'reject';
+  /** Begin later, by a length of time. */
+  delay?: Duration;
+  /** Begin later, at a point in time. */
+  startAt?: Date;
+  /** How long the run may take from its start. Default: the workflow's. */
+  timeout?: Duration;
+  /** Whose run it is; its children inherit it. */
+  tenant?: string;
+}
+
+/** What there is to say of a run before it is started. */
+export interface RunPlan {
+  id: string;
+  workflow: string;
+  version: number;
+  definition: WorkflowDefinition | undefined;
+  input: unknown;
+  options: StartOptions;
+}
+
+const OPTIONS = new Set(['key', 'onConflict', 'delay', 'startAt', 'timeout', 'tenant', 'queue', 'priority', 'label', 'attributes', 'manager']);
+
+/** The row of a run that is started from outside. Throws {@link ValidationError} and {@link PayloadError}. */
+export function toNewRun({ id, workflow, version, definition, input, options }: RunPlan, serializer: PayloadSerializer): NewRun {
+  check(`The options of start('${workflow}')`, options, OPTIONS);
+  return {
+    id,
+    workflow,
+    version,
+    key: options.key ?? null,
+    queue: options.queue ?? definition?.queue ?? 'default',
+    priority: options.priority ?? 0,
+    tenant: options.tenant ?? null,
+    label: options.label ?? null,
+    attributes: options.attributes ?? null,
+    input: serializer.encode(input, `the input of workflow '${workflow}'`),
+    inputDigest: digestOf(input),
+    delayMs: options.delay === undefined ? null : Math.max(0, tryParseDuration(options.delay)!),
+    startAt: options.startAt?.getTime() ?? null,
+    timeoutMs: options.timeout === undefined ? (definition?.timeoutMs ?? null) : tryParseDuration(options.timeout)!,
+    deadline: null,
+    parent: null,
+    eager: false,
+  };
+}
+
+/** Refuses options that are unknown or of a wrong form, all at once. */
+export function check(what: string, options: object, known: ReadonlySet<string>): void {
+  const issues = Object.entries(options).flatMap(([option, value]: [string, unknown]) => {
+    if (!known.has(option)) return [{ message: `unknown option '${option}' (known: ${[...known].join(', ')})`, path: [option] }];
+    const problem = value === undefined ? undefined : FORMS[option]?.(value);
+    return problem ? [{ message: `${option} ${problem}`, path: [option] }] : [];
+  });
+  if ('delay' in options && 'startAt' in options && options.delay !== undefined && options.startAt !== undefined) {
+    issues.push({ message: 'give delay or startAt, not both', path: ['startAt'] });
+  }
+  if (issues.length) throw new ValidationError(what, issues);
+}
+
+const duration = (value: unknown) => (tryParseDuration(value) === undefined ? `'${String(value)}' is no duration ('10s', '5m', or ms)` : undefined);
+const text = (value: unknown) => (typeof value === 'string' && value !== '' ? undefined : `must be a text that is not empty, not ${JSON.stringify(value)}`);
+const oneOf = (...values: string[]) => (value: unknown) => (values.includes(value as string) ? undefined : `must be one of ${values.join(', ')}, not ${JSON.stringify(value)}`);
+const flag = (value: unknown) => (typeof value === 'boolean' ? undefined : `must be true or false, not ${JSON.stringify(value)}`);
+
+const FORMS: Record<string, (value: unknown) => string | undefined> = {
+  key: text,
+  onConflict: oneOf('existing', 'reject'),
+  delay: duration,
+  timeout: duration,
+  startAt: (value) => (value instanceof Date && !Number.isNaN(value.getTime()) ? undefined : 'must be a valid Date'),
+  queue: text,
+  tenant: text,
+  label: text,
+  ref: text,
+  priority: (value) => (Number.isInteger(value) && Math.abs(value as number) < 2 ** 31 ? undefined : `must be a whole number, not ${JSON.stringify(value)}`),
+  attributes: attributesProblem,
+  onTimeout: oneOf('cancel', 'abandon'),
+  parentClose: oneOf('abandon', 'cancel'),
+  cancellation: oneOf('wait', 'try'),
+  detached: flag,
+  inherit: (value) => (Array.isArray(value) && value.every((one) => one === 'attributes') ? undefined : `takes ['attributes'], not ${JSON.stringify(value)}`),
+  concurrency: (value) => (value === Infinity || isCount(value, 1) ? undefined : `must be a whole number from 1, not ${String(value)}`),
+  minSuccessful: (value) => (isCount(value, 1) ? undefined : `must be a whole number from 1, not ${String(value)}`),
+  tolerateFailures: (value) => (isCount(value, 0) ? undefined : `must be a whole number from 0, not ${String(value)}`),
+};
+
+function isCount(value: unknown, least: number): boolean {
+  return Number.isInteger(value) && (value as number) >= least;
+}
+
+export function attributesProblem(value: unknown): string | undefined {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return 'must be an object';
+  const wrong = Object.entries(value).find(([, entry]) => entry !== null && !['string', 'boolean'].includes(typeof entry) && !Number.isFinite(entry));
+  return wrong ? `.${wrong[0]} must be a text, a finite number, a boolean or null` : undefined;
+}

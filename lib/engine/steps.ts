@@ -1,0 +1,43 @@
+import type { Frame } from './branch.js';
+import { tolerant } from './current-run.js';
+import { type StepOptions, stepProblems } from './definition.js';
+import { digestOf } from './digest.js';
+import { parseDuration } from './duration.js';
+import { ValidationError } from './errors.js';
+import { toRetryPolicy } from './retry-policy.js';
+import { StepCommand, type StepContext, type StepPlan } from './step-execution.js';
+
+export type PlannedStep = Omit<StepPlan, 'body'>;
+
+/** The options of a step, made ready once. */
+export function planStep(options: StepOptions): PlannedStep {
+  return {
+    retry: toRetryPolicy(options.retry),
+    timeoutMs: options.timeout === undefined ? undefined : parseDuration(options.timeout),
+    nonRetryable: options.nonRetryable ?? [],
+    retryIf: options.retryIf,
+  };
+}
+
+/** Refuses bad options of an inline step, where there is no boot to report them at. */
+export function checkedPlan(name: string, options: StepOptions): PlannedStep {
+  const problems = stepProblems(options);
+  if (problems.length) throw new ValidationError(`The options of step '${name}'`, problems.map((message) => ({ message })));
+  return planStep(options);
+}
+
+export interface StepCall {
+  name: string;
+  /** What the step was called with; its digest tells a replay that it is the same call. */
+  args: readonly unknown[];
+  plan: PlannedStep;
+  body(context: StepContext): unknown;
+}
+
+/** Runs a step of the current run, or gives its recorded outcome. */
+export function callStep(frame: Frame, { name, args, plan, body }: StepCall): Promise<unknown> {
+  const digest = args.length ? digestOf(args) : null;
+  const command = new StepCommand(frame.execution, frame.branch, digest, { ...plan, body });
+  frame.execution.issue(command, { kind: 'step', name }, frame);
+  return tolerant(command.promise);
+}

@@ -1,0 +1,58 @@
+export { type EmbeddedPostgresConnection, type EmbeddedPostgresOptions, embeddedPostgres, stopEmbeddedPostgres } from './embedded/embedded-postgres.js';
+export type { SettledChild } from './engine/child-commands.js';
+export {
+  type CallOptions,
+  type ChildHandle,
+  type ChildOptions,
+  ChildOrchestrator,
+  type ChildStartOptions,
+  type MapOptions,
+  type SettledMapOptions,
+  type TimeoutValue,
+  type WaitOptions,
+} from './engine/child-orchestrator.js';
+export type { InputOf, OutputOf, StepOptions, WorkflowClass, WorkflowHandler, WorkflowOptions } from './engine/definition.js';
+export type { Duration } from './engine/duration.js';
+export {
+  CancelledError,
+  ChildCancelledError,
+  ChildFailedError,
+  ChildRefConflictError,
+  ChildTimeoutError,
+  DatabaseUnavailableError,
+  DefinitionError,
+  DepthLimitError,
+  EmbeddedDatabaseError,
+  InsideRunError,
+  NonDeterminismError,
+  NonRetryableError,
+  NotInRunError,
+  OrchestrationError,
+  PayloadError,
+  ResultTimeoutError,
+  RunCancelledError,
+  RunConflictError,
+  RunFailedError,
+  RunNotFinishedError,
+  RunNotFoundError,
+  RunPoisonedError,
+  RunTimeoutError,
+  SchemaBehindError,
+  StepFailedError,
+  StepTimeoutError,
+  ValidationError,
+  WorkflowNotRegisteredError,
+} from './engine/errors.js';
+export type { RunEvent } from './engine/events.js';
+export { type CancelCount, type CancelOptions, type ChildFilter, Orchestrator, type RunHandle, type TransactionManager } from './engine/orchestrator.js';
+export type { ErrorKind, RetryOptions } from './engine/retry-policy.js';
+export { RunContext, type RunLogger, type Winner } from './engine/run-context.js';
+export type { Attributes, HistoryEntry, Page, RunDetails, RunStatus, RunSummary, RunTree, TerminalStatus, WaitingFor } from './engine/run.js';
+export type { RunOptions, StartOptions } from './engine/start-options.js';
+export type { StepContext } from './engine/step-execution.js';
+export type { ListFilter } from './engine/store.js';
+export { causedBy, rootCause, type StoredError } from './engine/stored-error.js';
+export type { Branches, SettledBranch } from './engine/structure.js';
+export { InjectOrchestrator, Step, Workflow } from './nest/decorators.js';
+export type { OrchestrationModuleOptions, WorkerOptions } from './nest/module-options.js';
+export { OrchestrationModule } from './nest/orchestration.module.js';

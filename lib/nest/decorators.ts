@@ -1,0 +1,90 @@
+import 'reflect-metadata';
+import { Inject, Injectable } from '@nestjs/common';
+import { currentFrame, type Frame } from '../engine/branch.js';
+import { type StepOptions, stepProblems, type WorkflowOptions } from '../engine/definition.js';
+import { callStep, type PlannedStep, planStep } from '../engine/steps.js';
+import { orchestratorToken } from './tokens.js';
+
+const WORKFLOW = Symbol('orchestration:workflow');
+const STEPS = Symbol('orchestration:steps');
+
+/** A step method as its decorator describes it. */
+export interface StepDeclaration {
+  method: string;
+  options: StepOptions;
+}
+
+/**
+ * Makes a provider class a workflow: its `run` is the code of its runs.
+ *
+ * @example `@Workflow('order')`, `@Workflow({ name: 'order', version: 2, timeout: '2d' })`
+ */
+export function Workflow(nameOrOptions: string | WorkflowOptions = {}): ClassDecorator {
+  const options = typeof nameOrOptions === 'string' ? { name: nameOrOptions } : nameOrOptions;
+  return (target) => {
+    Reflect.defineMetadata(WORKFLOW, options, target);
+    Injectable()(target);
+  };
+}
+
+/**
+ * Makes a method of any provider a step: called inside a run it is recorded, retried and replayed; called outside one it
+ * is a plain method. Inside a run it throws StepFailedError when its attempts are used up.
+ */
+export function Step(options: StepOptions = {}): MethodDecorator {
+  return (prototype, property, descriptor: PropertyDescriptor) => {
+    const method = String(property);
+    const body = descriptor.value as (...args: unknown[]) => unknown;
+    const declared = (Reflect.getOwnMetadata(STEPS, prototype.constructor) ?? []) as StepDeclaration[];
+    Reflect.defineMetadata(STEPS, [...declared, { method, options }], prototype.constructor);
+    descriptor.value = recorded(method, body, options);
+  };
+}
+
+/** Injects the Orchestrator of a module with a name. */
+export function InjectOrchestrator(name?: string): ParameterDecorator & PropertyDecorator {
+  return Inject(orchestratorToken(name));
+}
+
+/** What `@Workflow` says of this class itself, not of one it extends. */
+export function workflowOptionsOf(target: object): WorkflowOptions | undefined {
+  return Reflect.getOwnMetadata(WORKFLOW, target) as WorkflowOptions | undefined;
+}
+
+/** The steps of a class and of those it extends; a method that is overridden counts once. */
+export function stepsOf(target: object): StepDeclaration[] {
+  const steps = new Map<string, StepDeclaration>();
+  for (let type: object | null = target; type; type = Object.getPrototypeOf(type) as object | null) {
+    for (const step of (Reflect.getOwnMetadata(STEPS, type) ?? []) as StepDeclaration[]) if (!steps.has(step.method)) steps.set(step.method, step);
+  }
+  return [...steps.values()];
+}
+
+function recorded(method: string, body: (...args: unknown[]) => unknown, options: StepOptions): (...args: unknown[]) => unknown {
+  let plan: PlannedStep | undefined;
+  const step = function (this: object, ...args: unknown[]): unknown {
+    const frame = currentFrame();
+    if (!frame) return body.apply(this, args);
+    plan ??= planStep(options);
+    return callStep(frame, { name: options.name ?? defaultName(frame, this, method), args, plan, body: () => body.apply(this, args) });
+  };
+  for (const key of Reflect.getMetadataKeys(body)) Reflect.defineMetadata(key, Reflect.getMetadata(key, body), step);
+  Object.defineProperty(step, 'name', { value: method });
+  return step;
+}
+
+/** The method's name on the workflow class itself, `ClassName.method` elsewhere. */
+function defaultName({ execution }: Frame, provider: object, method: string): string {
+  return provider instanceof execution.definition.target ? method : `${provider.constructor.name}.${method}`;
+}
+
+/** What is wrong with the steps of a class. */
+export function stepProblemsOf(target: { name: string }): string[] {
+  const steps = stepsOf(target);
+  const names = steps.map(({ method, options }) => options.name ?? method);
+  const twice = new Set(names.filter((name, index) => names.indexOf(name) !== index));
+  return [
+    ...[...twice].map((name) => `${target.name}: the step name '${name}' is used twice`),
+    ...steps.flatMap(({ method, options }) => stepProblems(options).map((problem) => `${target.name}.${method}: ${problem}`)),
+  ];
+}

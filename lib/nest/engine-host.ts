@@ -1,0 +1,118 @@
+import { type BeforeApplicationShutdown, Logger, type OnApplicationBootstrap, type OnApplicationShutdown, type OnModuleInit } from '@nestjs/common';
+import type { DiscoveryService, ModuleRef } from '@nestjs/core';
+import { Subject } from 'rxjs';
+import { DatabaseClock } from '../engine/clock.js';
+import { Engine } from '../engine/engine.js';
+import { DefinitionError } from '../engine/errors.js';
+import type { RunEvent } from '../engine/events.js';
+import { WorkflowRegistry } from '../engine/registry.js';
+import { PayloadSerializer } from '../engine/serialization.js';
+import { Database } from '../store/database.js';
+import { migrate } from '../store/migrate.js';
+import { TypeOrmStore } from '../store/typeorm-store.js';
+import { connectionFor } from './data-source.js';
+import { explore } from './explorer.js';
+import { DEFAULT_MAX_BYTES, DEFAULT_SCHEMA, moduleProblems, type OrchestrationModuleOptions, toWorkerSettings } from './module-options.js';
+
+interface Connected {
+  engine: Engine;
+  store: TypeOrmStore;
+}
+
+/**
+ * One engine in the life of a Nest app: checked and connected at init (or at its first use before that), working from
+ * bootstrap on, drained before TypeORM closes its connections, closed last.
+ */
+export class EngineHost implements OnModuleInit, OnApplicationBootstrap, BeforeApplicationShutdown, OnApplicationShutdown {
+  readonly events$ = new Subject<RunEvent>();
+  private readonly logger = new Logger('Orchestration');
+  private connecting: Promise<Connected> | undefined;
+  private started: Promise<void> | undefined;
+  private stopping: Promise<void> | undefined;
+
+  constructor(
+    private readonly name: string | undefined,
+    private readonly options: OrchestrationModuleOptions,
+    private readonly discovery: DiscoveryService,
+    private readonly moduleRef: ModuleRef,
+  ) {}
+
+  /** The engine, connected. Throws what the boot would throw. */
+  async engine(): Promise<Engine> {
+    return (await this.connect()).engine;
+  }
+
+  async onModuleInit(): Promise<void> {
+    await this.connect();
+  }
+
+  async onApplicationBootstrap(): Promise<void> {
+    const { engine } = await this.connect();
+    this.started = engine.worker?.start();
+    await this.started;
+  }
+
+  /** Drains while the app's own connections are still open: step bodies may need them. */
+  async beforeApplicationShutdown(): Promise<void> {
+    await this.stop();
+  }
+
+  async onApplicationShutdown(): Promise<void> {
+    await this.stop();
+    this.events$.complete();
+    const connected = await this.connecting?.catch(() => undefined);
+    await connected?.store.close();
+  }
+
+  private stop(): Promise<void> {
+    this.stopping ??= this.drain();
+    return this.stopping;
+  }
+
+  private async drain(): Promise<void> {
+    if (!this.started) return;
+    await this.started.catch(() => {});
+    await (await this.engine()).worker?.stop();
+  }
+
+  private connect(): Promise<Connected> {
+    this.connecting ??= this.open();
+    return this.connecting;
+  }
+
+  private async open(): Promise<Connected> {
+    const registry = this.defined();
+    const { schema = DEFAULT_SCHEMA, payload, migrate: mayMigrate = process.env['NODE_ENV'] !== 'production' } = this.options;
+    const database = await Database.open(await connectionFor(this.options, this.moduleRef), schema);
+    try {
+      await migrate(database, mayMigrate);
+      const clock = new DatabaseClock();
+      const serializer = new PayloadSerializer(payload?.maxBytes ?? DEFAULT_MAX_BYTES);
+      const store = new TypeOrmStore(database, serializer, clock);
+      await store.listen();
+      const engine = new Engine({
+        store,
+        clock,
+        serializer,
+        registry,
+        worker: toWorkerSettings(this.options.worker, registry),
+        report: (event) => this.events$.next(event),
+        warn: (message) => this.logger.warn(message),
+      });
+      return { engine, store };
+    } catch (error) {
+      await database.close();
+      throw error;
+    }
+  }
+
+  /** Every definition of the app, checked; all problems are reported at once. */
+  private defined(): WorkflowRegistry {
+    const { definitions, problems } = explore(this.discovery, this.name);
+    const all = [...moduleProblems(this.options), ...problems];
+    if (all.length) throw new DefinitionError(all);
+    const registry = new WorkflowRegistry();
+    for (const definition of definitions) registry.add(definition);
+    return registry;
+  }
+}

@@ -1,0 +1,108 @@
+import type { InjectionToken } from '@nestjs/common';
+import type { DataSource } from 'typeorm';
+import { type Duration, parseDuration, tryParseDuration } from '../engine/duration.js';
+import type { WorkflowRegistry } from '../engine/registry.js';
+import type { WorkerSettings } from '../engine/worker.js';
+import type { PostgresOptions } from '../store/database.js';
+
+/** How this process executes runs. */
+export interface WorkerOptions {
+  /** Runs executing at a time in this process; parked ones do not count. Default 100. */
+  concurrency?: number;
+  /** Default: `'default'` and every queue that a registered workflow names. */
+  queues?: string[];
+  /** How long the worker may be silent before others take its runs over. At least 1 s. Default `'30s'`. */
+  lease?: Duration;
+  /** How long a shutdown waits for step bodies that are running. Default `'20s'`. */
+  shutdownTimeout?: Duration;
+  /** How often a run may lose its worker without recording anything before it fails as RUN_POISONED. Default 10. */
+  maxRecoveries?: number;
+  /** How many parked runs keep their code in memory. Default 1000. */
+  stickyRuns?: number;
+  /** How often the worker looks for what no hint has told it. Default `'1s'`. */
+  pollInterval?: Duration;
+}
+
+/** Options of `OrchestrationModule.forRoot`. Every one is optional. */
+export interface OrchestrationModuleOptions {
+  /** The app's TypeORM DataSource, whose database the engine uses: a name, a token or an instance. */
+  dataSource?: string | InjectionToken | DataSource;
+  /** Or connection options of its own. */
+  connection?: PostgresOptions;
+  /** Default `'orchestration'`. */
+  schema?: string;
+  /** Whether the tables are brought up to date at boot. Default: true, except when NODE_ENV is `production`. */
+  migrate?: boolean;
+  /** `false`: this process starts and watches runs, and executes none. */
+  worker?: WorkerOptions | false;
+  payload?: {
+    /** The largest stored input, output or state. Default 2 MiB. */
+    maxBytes?: number;
+  };
+}
+
+export const DEFAULT_SCHEMA = 'orchestration';
+export const DEFAULT_MAX_BYTES = 2 * 1024 * 1024;
+const SHORTEST_LEASE_MS = 1_000;
+
+const WORKER_DEFAULTS = {
+  concurrency: 100,
+  lease: '30s',
+  shutdownTimeout: '20s',
+  maxRecoveries: 10,
+  stickyRuns: 1_000,
+  pollInterval: '1s',
+} as const satisfies WorkerOptions;
+
+export function toWorkerSettings(options: WorkerOptions | false | undefined, registry: WorkflowRegistry): WorkerSettings | undefined {
+  if (options === false) return undefined;
+  const { lease, shutdownTimeout, pollInterval, queues, ...rest } = { ...WORKER_DEFAULTS, ...options };
+  return {
+    ...rest,
+    queues: queues ?? [...new Set(['default', ...registry.queues()])],
+    leaseMs: parseDuration(lease),
+    shutdownTimeoutMs: parseDuration(shutdownTimeout),
+    pollIntervalMs: parseDuration(pollInterval),
+  };
+}
+
+const OPTIONS = new Set<string>(['dataSource', 'connection', 'schema', 'migrate', 'worker', 'payload'] satisfies (keyof OrchestrationModuleOptions)[]);
+const WORKER_OPTIONS = new Set([...Object.keys(WORKER_DEFAULTS), 'queues']);
+
+/** What is wrong with the options of the module, for the report at boot. */
+export function moduleProblems(options: OrchestrationModuleOptions): string[] {
+  const problems = unknown('forRoot', options, OPTIONS);
+  if (options.dataSource !== undefined && options.connection !== undefined) problems.push('forRoot: give dataSource or connection, not both');
+  if (options.schema !== undefined && (typeof options.schema !== 'string' || options.schema === '')) problems.push('forRoot: schema must be a text that is not empty');
+  if (options.connection && options.connection.type !== 'postgres') problems.push(`forRoot: connection.type must be 'postgres', not '${String(options.connection.type)}'`);
+  if (options.payload) {
+    problems.push(...unknown('payload', options.payload, new Set(['maxBytes'])));
+    if (!isCount(options.payload.maxBytes ?? 1, 1)) problems.push(`payload.maxBytes must be a whole number from 1, not ${options.payload.maxBytes}`);
+  }
+  return options.worker ? [...problems, ...workerProblems(options.worker)] : problems;
+}
+
+function workerProblems(worker: WorkerOptions): string[] {
+  const problems = unknown('worker', worker, WORKER_OPTIONS);
+  const { concurrency, maxRecoveries, stickyRuns, lease, shutdownTimeout, pollInterval, queues } = { ...WORKER_DEFAULTS, ...worker };
+  for (const [option, value, least] of [['concurrency', concurrency, 1], ['maxRecoveries', maxRecoveries, 1], ['stickyRuns', stickyRuns, 1]] as const) {
+    if (!isCount(value, least)) problems.push(`worker.${option} must be a whole number from ${least}, not ${value}`);
+  }
+  for (const [option, value, least] of [['lease', lease, SHORTEST_LEASE_MS], ['shutdownTimeout', shutdownTimeout, 0], ['pollInterval', pollInterval, 10]] as const) {
+    if (!((tryParseDuration(value) ?? -1) >= least)) problems.push(`worker.${option} must be a duration of at least ${least} ms, not '${value}'`);
+  }
+  if (queues !== undefined && !(Array.isArray(queues) && queues.length > 0 && queues.every((queue) => typeof queue === 'string' && queue !== ''))) {
+    problems.push('worker.queues must be a list of queue names');
+  }
+  return problems;
+}
+
+function unknown(where: string, options: object, known: ReadonlySet<string>): string[] {
+  return Object.keys(options)
+    .filter((option) => !known.has(option))
+    .map((option) => `${where}: unknown option '${option}' (known: ${[...known].join(', ')})`);
+}
+
+function isCount(value: unknown, least: number): boolean {
+  return Number.isInteger(value) && (value as number) >= least;
+}

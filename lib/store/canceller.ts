@@ -1,0 +1,35 @@
+import { CancelledError } from '../engine/errors.js';
+import type { PayloadSerializer } from '../engine/serialization.js';
+import type { CancelRequest, CancelResult } from '../engine/store.js';
+import type { Run } from './database.js';
+import { nullable, wokenFromRow, type WokenRow } from './rows.js';
+import type { Statements } from './statements/all.js';
+
+type ReachedRow = WokenRow & { watched: boolean };
+
+/**
+ * Cancellation of whole families. Rounds are repeated until one reaches nobody, because the lock of a round may have
+ * waited for a run that was just starting a child; once reached, a run can start no more.
+ */
+export class Canceller {
+  constructor(
+    private readonly sql: Statements,
+    private readonly serializer: PayloadSerializer,
+  ) {}
+
+  /** Runs inside a transaction of the caller's. */
+  async cancel(run: Run, runIds: readonly string[], { reason, terminate }: CancelRequest): Promise<CancelResult> {
+    const found = await run(this.sql.findRuns, [runIds]);
+    const error = this.serializer.encodeError(new CancelledError(reason ?? undefined));
+    const reached: ReachedRow[] = [];
+    for (;;) {
+      const round = await run<ReachedRow>(this.sql.requestCancel, [runIds, nullable(reason), error, terminate]);
+      if (round.length === 0) break;
+      reached.push(...round);
+    }
+    const ended = reached.filter((row) => row.status === 'cancelled');
+    const unwinding = reached.filter((row) => row.status !== 'cancelled').map(wokenFromRow);
+    const woken = ended.length ? (await run<WokenRow>(this.sql.wakeThoseWhoWaitFor, [ended.map((row) => row.id)])).map(wokenFromRow) : [];
+    return { found: found.length > 0, ended: ended.map(({ id, watched }) => ({ id, watched })), unwinding, woken };
+  }
+}

@@ -1,0 +1,157 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Pool, PoolClient } from 'pg';
+import { DataSource, type DataSourceOptions, type QueryRunner } from 'typeorm';
+import { DatabaseUnavailableError } from '../engine/errors.js';
+import { HistoryEntity } from './entities/history.entity.js';
+import { RunEntity } from './entities/run.entity.js';
+import { WatchEntity } from './entities/watch.entity.js';
+import { WorkerEntity } from './entities/worker.entity.js';
+import { CreateTables1763600000000 } from './migrations/1763600000000-create-tables.js';
+import type { Statement } from './statements/statement.js';
+import { isInDoubt, isTransient } from './transient-errors.js';
+
+export type PostgresOptions = Extract<DataSourceOptions, { type: 'postgres' }>;
+export type Run = <Row>(statement: Statement, values: readonly unknown[]) => Promise<Row[]>;
+
+/** Enough for the commit lanes, the starts, the claims, the heartbeat, the listener and some queries at a time. */
+const POOL_SIZE = 8;
+const CONNECT_TIMEOUT_MS = 5_000;
+/** Without it, a statement into a black hole hangs for ever; the connection is thrown away after it. */
+const READ_TIMEOUT_MS = 15_000;
+const BACKOFF_MS = { first: 20, longest: 2_000 };
+
+/**
+ * The engine's own small pool, through TypeORM, and the one place that sends statements. Connections that had an error
+ * are closed, never reused (TypeORM's own query runner would give them back).
+ */
+export class Database {
+  private isClosed = false;
+  private readonly troubleListeners: (() => void)[] = [];
+
+  private constructor(
+    readonly dataSource: DataSource,
+    readonly schema: string,
+  ) {}
+
+  /** Connects. Throws {@link DatabaseUnavailableError} within seconds when that is not possible. */
+  static async open(options: PostgresOptions, schema: string): Promise<Database> {
+    const dataSource = new DataSource(engineOptions(options, schema));
+    try {
+      await dataSource.initialize();
+    } catch (error) {
+      throw new DatabaseUnavailableError(addressOf(options), { cause: error, advice: 'Is it running, and are the address, user and database of the connection right?' });
+    }
+    return new Database(dataSource, schema);
+  }
+
+  get address(): string {
+    return addressOf(this.dataSource.options as PostgresOptions);
+  }
+
+  onTrouble(listener: () => void): void {
+    this.troubleListeners.push(listener);
+  }
+
+  /** Sends one prepared statement, which is its own transaction. */
+  readonly run: Run = async <Row>(statement: Statement, values: readonly unknown[]): Promise<Row[]> => {
+    return (await this.pool.query({ ...statement, values: values as unknown[] })).rows as Row[];
+  };
+
+  /** Runs several statements in one READ COMMITTED transaction. */
+  async transaction<T>(work: (run: Run) => Promise<T>): Promise<T> {
+    const client = await this.pool.connect();
+    let failure: Error | undefined;
+    try {
+      await client.query('begin isolation level read committed');
+      const result = await work(runOn(client));
+      await client.query('commit');
+      return result;
+    } catch (error) {
+      failure = error as Error;
+      throw error;
+    } finally {
+      // A connection whose transaction failed is not worth saving; closing it also ends the transaction.
+      client.release(failure);
+    }
+  }
+
+  /** Inside the caller's transaction, on the caller's connection. */
+  static async within(queryRunner: QueryRunner): Promise<Run> {
+    return runOn((await queryRunner.connect()) as PoolClient);
+  }
+
+  /**
+   * Does it again while the database is away or busy: until it works, or up to `giveUpAfterMs`. Only for work that may be
+   * repeated after a commit whose reply was lost.
+   */
+  async persistently<T>(work: () => Promise<T>, giveUpAfterMs = Infinity): Promise<T> {
+    const deadline = performance.now() + giveUpAfterMs;
+    for (let pause = BACKOFF_MS.first; ; pause = Math.min(2 * pause, BACKOFF_MS.longest)) {
+      try {
+        return await work();
+      } catch (error) {
+        if (isInDoubt(error)) for (const listener of this.troubleListeners) listener();
+        if (!isTransient(error) || this.isClosed) throw error;
+        if (performance.now() + pause > deadline) {
+          throw new DatabaseUnavailableError(this.address, { cause: error, advice: `It was tried again for ${giveUpAfterMs / 1000} s.` });
+        }
+        await delay(pause * (0.5 + Math.random()));
+      }
+    }
+  }
+
+  /** A connection of one's own, for as long as one likes. */
+  connect(): Promise<PoolClient> {
+    return this.pool.connect();
+  }
+
+  async close(): Promise<void> {
+    if (this.isClosed) return;
+    this.isClosed = true;
+    await this.dataSource.destroy();
+  }
+
+  get closed(): boolean {
+    return this.isClosed;
+  }
+
+  private get pool(): Pool {
+    return (this.dataSource.driver as unknown as { master: Pool }).master;
+  }
+}
+
+function runOn(client: PoolClient): Run {
+  return async <Row>(statement: Statement, values: readonly unknown[]) => (await client.query({ ...statement, values: values as unknown[] })).rows as Row[];
+}
+
+function engineOptions(options: PostgresOptions, schema: string): PostgresOptions {
+  return {
+    ...options,
+    schema,
+    entities: [RunEntity, HistoryEntity, WorkerEntity, WatchEntity],
+    migrations: [CreateTables1763600000000],
+    migrationsTableName: 'migrations',
+    migrationsTransactionMode: 'all',
+    subscribers: [],
+    synchronize: false,
+    dropSchema: false,
+    migrationsRun: false,
+    installExtensions: false,
+    cache: false,
+    logging: false,
+    poolSize: POOL_SIZE,
+    connectTimeoutMS: options.connectTimeoutMS ?? CONNECT_TIMEOUT_MS,
+    applicationName: options.applicationName ?? 'nestjs-orchestration',
+    poolErrorHandler: () => {},
+    extra: { keepAlive: true, query_timeout: READ_TIMEOUT_MS, ...(options.extra as object | undefined), max: POOL_SIZE },
+  };
+}
+
+/** `host:port/database`, without user and password. */
+function addressOf(options: PostgresOptions): string {
+  const url = options.url && URL.canParse(options.url) ? new URL(options.url) : undefined;
+  const host = url?.hostname || options.host || 'localhost';
+  const port = url?.port || options.port || 5432;
+  const database = url?.pathname.slice(1) || options.database || '';
+  return `${host}:${port}/${database}`;
+}

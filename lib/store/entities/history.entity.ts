@@ -1,0 +1,53 @@
+import { Column, Entity, PrimaryColumn } from 'typeorm';
+import type { OutcomeKind, OutcomeStatus } from '../../engine/store.js';
+
+/** One recorded outcome of a run, written once and never changed. */
+@Entity('history')
+export class HistoryEntity {
+  @PrimaryColumn('uuid', { name: 'run_id' })
+  runId!: string;
+
+  @PrimaryColumn('int')
+  seq!: number;
+
+  @Column('text')
+  kind!: OutcomeKind;
+
+  /** The step attempt whose body made the call; '' for the workflow's own code. */
+  @Column('text')
+  scope!: string;
+
+  @Column('text')
+  name!: string;
+
+  @Column('int')
+  ordinal!: number;
+
+  @Column('text')
+  status!: OutcomeStatus;
+
+  @Column('text', { nullable: true })
+  digest!: string | null;
+
+  @Column('text', { nullable: true })
+  output!: string | null;
+
+  @Column('text', { nullable: true })
+  error!: string | null;
+
+  @Column('int')
+  attempts!: number;
+
+  /** The entry upon whose delivery the code made the call. */
+  @Column('int', { name: 'after_seq' })
+  afterSeq!: number;
+
+  @Column('timestamptz', { name: 'started_at' })
+  startedAt!: Date;
+
+  @Column('timestamptz', { name: 'finished_at' })
+  finishedAt!: Date;
+
+  @Column('uuid', { name: 'child_id', nullable: true })
+  childId!: string | null;
+}

@@ -1,0 +1,11 @@
+import { Entity, PrimaryColumn } from 'typeorm';
+
+/** A run that waits for the end of another that is not its child. */
+@Entity('watch')
+export class WatchEntity {
+  @PrimaryColumn('uuid', { name: 'run_id' })
+  runId!: string;
+
+  @PrimaryColumn('uuid', { name: 'watcher_id' })
+  watcherId!: string;
+}

@@ -1,0 +1,61 @@
+import { DatabaseUnavailableError, SchemaBehindError } from '../engine/errors.js';
+import type { Database } from './database.js';
+import { quoteIdentifier } from './statements/statement.js';
+
+const UNDEFINED_TABLE = '42P01';
+const INSUFFICIENT_PRIVILEGE = '42501';
+
+/**
+ * Brings the schema up to date, or says that it is behind. One process at a time: the others wait for its advisory lock
+ * and then find nothing to do.
+ */
+export async function migrate(database: Database, mayMigrate: boolean): Promise<void> {
+  const pending = await pendingMigrations(database);
+  if (pending.length === 0) return;
+  if (!mayMigrate) throw new SchemaBehindError(database.schema, pending);
+  try {
+    await underLock(database, async () => {
+      await database.dataSource.query(`create schema if not exists ${quoteIdentifier(database.schema)}`);
+      await database.dataSource.runMigrations();
+    });
+  } catch (error) {
+    if ((error as { code?: string }).code !== INSUFFICIENT_PRIVILEGE) throw error;
+    throw new DatabaseUnavailableError(database.address, {
+      cause: error,
+      advice: `The user may not create the schema "${database.schema}" or its tables: grant CREATE on the database, or migrate with another user and set migrate: false.`,
+    });
+  }
+}
+
+async function pendingMigrations(database: Database): Promise<string[]> {
+  const known = database.dataSource.migrations.map((migration) => migration.name ?? migration.constructor.name);
+  const done = await executedMigrations(database);
+  return known.filter((name) => !done.has(name));
+}
+
+async function executedMigrations(database: Database): Promise<Set<string>> {
+  try {
+    const rows: { name: string }[] = await database.dataSource.query(`select name from ${quoteIdentifier(database.schema)}.migrations`);
+    return new Set(rows.map((row) => row.name));
+  } catch (error) {
+    if ((error as { code?: string }).code === UNDEFINED_TABLE) return new Set();
+    throw error;
+  }
+}
+
+/** A lock of a transaction, not of a session: it works behind a pooler too, and goes when the process dies. */
+async function underLock(database: Database, work: () => Promise<void>): Promise<void> {
+  const client = await database.connect();
+  let failure: Error | undefined;
+  try {
+    await client.query('begin');
+    await client.query('select pg_advisory_xact_lock(hashtextextended($1, 0))', [`orchestration:${database.schema}`]);
+    await work();
+    await client.query('commit');
+  } catch (error) {
+    failure = error as Error;
+    throw error;
+  } finally {
+    client.release(failure);
+  }
+}

@@ -1,0 +1,228 @@
+import type { Attributes, RunStatus } from '../engine/run.js';
+import { fromSqlText, toSqlText } from '../engine/serialization.js';
+import type { CancelMark, ClaimedRun, NewRun, RecordedChild, RecordedOutcome, RunWrite, WokenRun } from '../engine/store.js';
+
+/** What statements take and return, and what the engine speaks: the one place where both meet. */
+
+export const nullable = (text: string | null): string | null => (text === null ? null : toSqlText(text));
+
+/** jsonb holds no NUL either; names and values are escaped alike. */
+export function attributesToRow(attributes: Attributes | null): string | null {
+  if (!attributes) return null;
+  const entries = Object.entries(attributes).map(([name, value]) => [toSqlText(name), typeof value === 'string' ? toSqlText(value) : value]);
+  return JSON.stringify(Object.fromEntries(entries));
+}
+
+export function attributesFromRow(attributes: Attributes | null): Attributes {
+  const entries = Object.entries(attributes ?? {}).map(([name, value]) => [fromSqlText(name), typeof value === 'string' ? fromSqlText(value) : value]);
+  return Object.fromEntries(entries) as Attributes;
+}
+
+export function newRunToRow(run: NewRun) {
+  return {
+    id: run.id,
+    workflow: toSqlText(run.workflow),
+    version: run.version,
+    key: nullable(run.key),
+    queue: toSqlText(run.queue),
+    priority: run.priority,
+    tenant: nullable(run.tenant),
+    label: nullable(run.label),
+    attributes: attributesToRow(run.attributes),
+    input: run.input,
+    input_digest: run.inputDigest,
+    delay_ms: run.delayMs,
+    start_at: run.startAt,
+    timeout_ms: run.timeoutMs,
+    eager: run.eager,
+  };
+}
+
+export function childToRow(child: NewRun) {
+  const parent = child.parent!;
+  return {
+    ...newRunToRow(child),
+    deadline: child.deadline,
+    parent_id: parent.parentId,
+    root_id: parent.rootId,
+    depth: parent.depth,
+    ref: toSqlText(parent.ref),
+    scope: toSqlText(parent.scope),
+    awaited: parent.awaited,
+    cascades: parent.cascades,
+    closes_with_parent: parent.closesWithParent,
+    shielded: parent.shielded,
+  };
+}
+
+export function writeToRow(write: RunWrite) {
+  const { move } = write;
+  return {
+    id: write.runId,
+    epoch: write.epoch,
+    write_no: write.writeNo,
+    move: move?.to ?? null,
+    output: move?.to === 'completed' ? move.output : null,
+    error: move && 'error' in move ? move.error : null,
+    wake_at: move?.to === 'waiting' ? move.wakeAt : null,
+    waiting_for: move?.to === 'waiting' ? move.waitingFor : null,
+    seen_wakes: move?.to === 'waiting' ? move.seenWakes : null,
+    knows_cancel: write.knowsCancel,
+    has_state: write.state !== undefined,
+    state: write.state ?? null,
+    attributes: attributesToRow(write.attributes),
+  };
+}
+
+export function outcomeToRow(runId: string, outcome: RecordedOutcome) {
+  return {
+    run_id: runId,
+    seq: outcome.seq,
+    kind: outcome.kind,
+    scope: toSqlText(outcome.scope),
+    name: toSqlText(outcome.name),
+    ordinal: outcome.ordinal,
+    status: outcome.status,
+    digest: outcome.digest,
+    output: outcome.output,
+    error: outcome.error,
+    attempts: outcome.attempts,
+    after_seq: outcome.afterSeq,
+    started_at: outcome.startedAt,
+    finished_at: outcome.finishedAt,
+    child_id: outcome.childId,
+  };
+}
+
+export interface OutcomeRow {
+  run_id: string;
+  seq: number;
+  kind: RecordedOutcome['kind'];
+  scope: string;
+  name: string;
+  ordinal: number;
+  status: RecordedOutcome['status'];
+  digest: string | null;
+  output: string | null;
+  error: string | null;
+  attempts: number;
+  after_seq: number;
+  started_at: number;
+  finished_at: number;
+  child_id: string | null;
+}
+
+export function outcomeFromRow(row: OutcomeRow): RecordedOutcome {
+  return {
+    seq: row.seq,
+    kind: row.kind,
+    scope: fromSqlText(row.scope),
+    name: fromSqlText(row.name),
+    ordinal: row.ordinal,
+    status: row.status,
+    digest: row.digest,
+    output: row.output,
+    error: row.error,
+    attempts: row.attempts,
+    afterSeq: row.after_seq,
+    startedAt: row.started_at,
+    finishedAt: row.finished_at,
+    childId: row.child_id,
+  };
+}
+
+export interface ChildRow {
+  parent_id: string;
+  id: string;
+  ref: string;
+  scope: string;
+  workflow: string;
+  version: number;
+  input_digest: string;
+  status: RunStatus;
+  awaited: boolean;
+  closes_with_parent: boolean;
+  cascades: boolean;
+}
+
+export function childFromRow(row: ChildRow): RecordedChild {
+  return {
+    id: row.id,
+    ref: fromSqlText(row.ref),
+    scope: fromSqlText(row.scope),
+    workflow: fromSqlText(row.workflow),
+    version: row.version,
+    inputDigest: row.input_digest,
+    status: row.status,
+    awaited: row.awaited,
+    closesWithParent: row.closes_with_parent,
+    cascades: row.cascades,
+  };
+}
+
+export interface ClaimRow {
+  id: string;
+  workflow: string;
+  version: number;
+  key: string | null;
+  queue: string;
+  priority: number;
+  tenant: string | null;
+  attributes: Attributes | null;
+  input: string | null;
+  parent_id: string | null;
+  awaited: boolean;
+  root_id: string;
+  depth: number;
+  epoch: number;
+  wakes: number;
+  recoveries: number;
+  fresh: boolean;
+  started_at: number;
+  deadline: number | null;
+  cancel_requested_at: number | null;
+  cancel_reason: string | null;
+  at: number;
+}
+
+export function claimFromRow(row: ClaimRow): ClaimedRun {
+  return {
+    id: row.id,
+    workflow: fromSqlText(row.workflow),
+    version: row.version,
+    key: row.key === null ? null : fromSqlText(row.key),
+    queue: fromSqlText(row.queue),
+    priority: row.priority,
+    tenant: row.tenant === null ? null : fromSqlText(row.tenant),
+    attributes: attributesFromRow(row.attributes),
+    input: row.input,
+    parentId: row.parent_id,
+    parentAwaits: row.awaited,
+    rootId: row.root_id,
+    depth: row.depth,
+    epoch: row.epoch,
+    wakes: row.wakes,
+    recoveries: row.recoveries,
+    startedAt: row.started_at,
+    deadline: row.deadline,
+    cancel: cancelFromRow(row.cancel_requested_at, row.cancel_reason),
+    fresh: row.fresh,
+  };
+}
+
+export function cancelFromRow(at: number | null, reason: string | null): CancelMark | null {
+  return at === null ? null : { at, reason: reason === null ? null : fromSqlText(reason) };
+}
+
+export interface WokenRow {
+  id: string;
+  status: RunStatus;
+  epoch: number;
+  wakes: number;
+  queue: string;
+  worker_id: string | null;
+}
+
+export function wokenFromRow(row: WokenRow): WokenRun {
+  return { id: row.id, status: row.status, epoch: row.epoch, wakes: row.wakes, queue: fromSqlText(row.queue), workerId: row.worker_id };
+}

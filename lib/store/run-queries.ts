@@ -1,0 +1,195 @@
+import type { DataSource, SelectQueryBuilder } from 'typeorm';
+import { displayKey } from '../engine/command.js';
+import { ValidationError } from '../engine/errors.js';
+import { type HistoryEntry, isTerminal, type Page, RUN_STATUSES, type RunDetails, type RunSummary, type RunTree, type WaitingFor } from '../engine/run.js';
+import { fromSqlText, type PayloadSerializer, toSqlText } from '../engine/serialization.js';
+import type { ListFilter } from '../engine/store.js';
+import { HistoryEntity } from './entities/history.entity.js';
+import { RunEntity } from './entities/run.entity.js';
+import { attributesFromRow, attributesToRow } from './rows.js';
+
+const LIMIT = { default: 50, largest: 1_000 };
+/** A family is loaded level by level, in pieces of this many parents. */
+const TREE_PIECE = 1_000;
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
+
+/** What people and services look at: no transitions, no hot path. */
+export class RunQueries {
+  constructor(
+    private readonly dataSource: DataSource,
+    private readonly serializer: PayloadSerializer,
+  ) {}
+
+  async exists(runId: string): Promise<boolean> {
+    return UUID.test(runId) && (await this.dataSource.getRepository(RunEntity).existsBy({ id: runId }));
+  }
+
+  async get(runId: string): Promise<RunDetails | undefined> {
+    if (!UUID.test(runId)) return undefined;
+    return this.details(this.withPayloads().where({ id: runId }));
+  }
+
+  findByKey(workflow: string, key: string): Promise<RunDetails | undefined> {
+    return this.details(this.withPayloads().where({ workflow: toSqlText(workflow), key: toSqlText(key), superseded: false }));
+  }
+
+  async history(runId: string): Promise<HistoryEntry[]> {
+    const rows = await this.dataSource.getRepository(HistoryEntity).find({ where: { runId }, order: { seq: 'ASC' } });
+    return rows.filter((row) => row.kind !== 'retry').map((row) => this.toEntry(row));
+  }
+
+  async tree(runId: string): Promise<RunTree | undefined> {
+    if (!UUID.test(runId)) return undefined;
+    const root = await this.dataSource.getRepository(RunEntity).findOneBy({ id: runId });
+    if (!root) return undefined;
+    const tree = toTree(root);
+    let level = new Map([[root.id, tree]]);
+    while (level.size > 0) level = await this.addChildren(level);
+    return tree;
+  }
+
+  /** Newest first. The cursor is the id of the last item: ids are ordered by the time of their start. */
+  async list(filter: ListFilter): Promise<Page<RunSummary>> {
+    checkFilter(filter);
+    const limit = filter.limit ?? LIMIT.default;
+    const query = this.dataSource.getRepository(RunEntity).createQueryBuilder('run').orderBy('run.id', 'DESC').take(limit + 1);
+    applyFilter(query, filter);
+    const rows = await query.getMany();
+    const items = rows.slice(0, limit).map((row) => this.toSummary(row));
+    return { items, nextCursor: rows.length > limit ? items.at(-1)!.id : undefined };
+  }
+
+  private withPayloads(): SelectQueryBuilder<RunEntity> {
+    return this.dataSource.getRepository(RunEntity).createQueryBuilder('run').addSelect(['run.input', 'run.output', 'run.error']);
+  }
+
+  private async details(query: SelectQueryBuilder<RunEntity>): Promise<RunDetails | undefined> {
+    const row = await query.getOne();
+    if (!row) return undefined;
+    const details = { ...this.toSummary(row), input: this.serializer.decode(row.input) };
+    if (row.status === 'completed') return { ...details, output: this.serializer.decode(row.output) } as RunDetails;
+    if (row.error !== null) return { ...details, error: this.serializer.decodeError(row.error) } as RunDetails;
+    return details as RunDetails;
+  }
+
+  private async addChildren(parents: Map<string, RunTree>): Promise<Map<string, RunTree>> {
+    const children = new Map<string, RunTree>();
+    const parentIds = [...parents.keys()];
+    for (let from = 0; from < parentIds.length; from += TREE_PIECE) {
+      const rows = await this.dataSource
+        .getRepository(RunEntity)
+        .createQueryBuilder('run')
+        .where('run.parent_id = any(:parentIds)', { parentIds: parentIds.slice(from, from + TREE_PIECE) })
+        .orderBy('run.id')
+        .getMany();
+      for (const row of rows) {
+        const child = toTree(row);
+        parents.get(row.parentId!)!.children.push(child);
+        children.set(child.id, child);
+      }
+    }
+    return children;
+  }
+
+  private toSummary(row: RunEntity): RunSummary {
+    const facts = {
+      id: row.id,
+      workflow: fromSqlText(row.workflow),
+      version: row.version,
+      key: name(row.key),
+      paused: row.paused,
+      queue: fromSqlText(row.queue),
+      priority: row.priority,
+      tenant: name(row.tenant),
+      label: name(row.label),
+      attributes: attributesFromRow(row.attributes),
+      state: this.serializer.decode(row.state),
+      parentId: row.parentId ?? undefined,
+      ref: name(row.ref),
+      rootId: row.rootId,
+      depth: row.depth,
+      createdAt: row.createdAt,
+      startedAt: row.startedAt ?? undefined,
+      wakeAt: row.wakeAt ?? undefined,
+      waitingFor: row.waitingFor ? parseWaits(row.waitingFor) : [],
+      recoveries: row.recoveries,
+      workerId: row.workerId ?? undefined,
+    };
+    if (isTerminal(row.status)) return { ...facts, status: row.status, finishedAt: row.finishedAt! };
+    return { ...facts, status: row.status, finishedAt: undefined };
+  }
+
+  private toEntry(row: HistoryEntity): HistoryEntry {
+    const kind = row.kind === 'start' ? 'child' : (row.kind as HistoryEntry['kind']);
+    return {
+      seq: row.seq,
+      kind,
+      name: fromSqlText(row.name),
+      key: kind === 'child' ? fromSqlText(row.name) : displayKey(fromSqlText(row.name), row.ordinal),
+      status: row.status,
+      output: this.serializer.decode(row.output),
+      error: row.error === null ? undefined : this.serializer.decodeError(row.error),
+      attempts: row.attempts,
+      startedAt: row.startedAt,
+      finishedAt: row.finishedAt,
+      childId: row.childId ?? undefined,
+    };
+  }
+}
+
+function toTree(row: RunEntity): RunTree {
+  return {
+    id: row.id,
+    workflow: fromSqlText(row.workflow),
+    ref: name(row.ref),
+    label: name(row.label),
+    status: row.status,
+    createdAt: row.createdAt,
+    startedAt: row.startedAt ?? undefined,
+    finishedAt: row.finishedAt ?? undefined,
+    children: [],
+  };
+}
+
+function parseWaits(json: string): WaitingFor[] {
+  const waits = JSON.parse(json) as (Omit<WaitingFor, 'until'> & { until: string | null })[];
+  return waits.map((wait) => ({ ...wait, until: wait.until === null ? null : new Date(wait.until) }));
+}
+
+function name(text: string | null): string | undefined {
+  return text === null ? undefined : fromSqlText(text);
+}
+
+function applyFilter(query: SelectQueryBuilder<RunEntity>, filter: ListFilter): void {
+  const equal = { workflow: filter.workflow, queue: filter.queue, tenant: filter.tenant };
+  for (const [column, value] of Object.entries(equal)) {
+    if (value !== undefined) query.andWhere(`run.${column} = :${column}`, { [column]: toSqlText(value) });
+  }
+  if (filter.version !== undefined) query.andWhere('run.version = :version', { version: filter.version });
+  if (filter.status !== undefined) query.andWhere('run.status in (:...statuses)', { statuses: [filter.status].flat() });
+  if (filter.parentId !== undefined) query.andWhere('run.parent_id = :parentId', { parentId: filter.parentId });
+  if (filter.rootOnly) query.andWhere('run.parent_id is null');
+  if (filter.attributes) query.andWhere('run.attributes @> :attributes', { attributes: attributesToRow(filter.attributes) });
+  if (filter.createdAfter) query.andWhere('run.created_at >= :createdAfter', { createdAfter: filter.createdAfter });
+  if (filter.createdBefore) query.andWhere('run.created_at < :createdBefore', { createdBefore: filter.createdBefore });
+  if (filter.cursor !== undefined) query.andWhere('run.id < :cursor', { cursor: filter.cursor });
+  if (filter.search !== undefined) applySearch(query, filter.search);
+}
+
+function applySearch(query: SelectQueryBuilder<RunEntity>, search: string): void {
+  if (UUID.test(search)) query.andWhere('run.id = :search', { search });
+  else query.andWhere('(strpos(run.key, :search) > 0 or strpos(run.label, :search) > 0)', { search: toSqlText(search) });
+}
+
+function checkFilter(filter: ListFilter): void {
+  const problems: { message: string; path: string[] }[] = [];
+  const { limit = LIMIT.default, cursor, parentId } = filter;
+  if (!Number.isInteger(limit) || limit < 1 || limit > LIMIT.largest) problems.push({ message: `limit must be 1 to ${LIMIT.largest}, not ${limit}`, path: ['limit'] });
+  for (const status of [filter.status ?? []].flat()) {
+    if (!RUN_STATUSES.includes(status)) problems.push({ message: `'${status}' is no status (${RUN_STATUSES.join(', ')})`, path: ['status'] });
+  }
+  for (const [field, id] of Object.entries({ cursor, parentId })) {
+    if (id !== undefined && !UUID.test(id)) problems.push({ message: `${field} '${id}' is no id`, path: [field] });
+  }
+  if (problems.length) throw new ValidationError('The filter of list', problems);
+}

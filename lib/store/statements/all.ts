@@ -1,0 +1,14 @@
+import { cancelStatements } from './cancel.sql.js';
+import { claimStatements } from './claim.sql.js';
+import { commitStatements } from './commit.sql.js';
+import { startStatements } from './start.sql.js';
+import { inSchema } from './statement.js';
+import { wakeStatements } from './wake.sql.js';
+import { workerStatements } from './worker.sql.js';
+
+/** Every statement of the engine, for one schema. */
+export function allStatements(schema: string) {
+  return inSchema({ ...startStatements, ...claimStatements, ...commitStatements, ...wakeStatements, ...cancelStatements, ...workerStatements }, schema);
+}
+
+export type Statements = ReturnType<typeof allStatements>;

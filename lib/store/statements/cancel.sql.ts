@@ -1,0 +1,116 @@
+/**
+ * Requests the cancellation of runs and of all their active descendants: one round. Runs whose code has not begun, or
+ * cannot run (blocked), end at once; the others are woken to unwind; `terminate` ends all.
+ *
+ * Every run it reaches is locked, which waits for a commit of that run that is just starting a child; such a child is not
+ * in this round's snapshot. So rounds are repeated in one transaction until one reaches nobody; a run that was reached
+ * can start no more children.
+ * Takes: run ids, reason, the stored error of those that end, terminate. Locks the reached runs in the order of ids.
+ * Returns: each reached run and what became of it.
+ */
+const requestCancel = `
+with recursive family as (
+  select id
+  from @schema.run
+  where id = any($1::uuid[])
+  union
+  select child.id
+  from @schema.run child
+  join family on child.parent_id = family.id
+  where child.cascades
+),
+target as (
+  select r.id
+  from @schema.run r
+  join family using (id)
+  where r.finished_at is null
+    and (r.cancel_requested_at is null or $4::bool)
+  order by r.id
+  for no key update of r
+)
+update @schema.run r
+set cancel_requested_at = coalesce(r.cancel_requested_at, @schema.engine_now()),
+  cancel_reason = coalesce(r.cancel_reason, $2::text),
+  wakes = r.wakes + 1,
+  epoch = case when $4::bool then r.epoch + 1 else r.epoch end,
+  status = case
+    when $4::bool or r.started_at is null or r.status = 'blocked' then 'cancelled'
+    when r.status = 'waiting' then 'pending'
+    else r.status
+  end,
+  error = case when $4::bool or r.started_at is null or r.status = 'blocked' then $3::text else r.error end,
+  finished_at = case when $4::bool or r.started_at is null or r.status = 'blocked' then @schema.engine_now() end,
+  ready_at = case
+    when $4::bool or r.started_at is null or r.status = 'blocked' then null
+    when r.status = 'waiting' then @schema.engine_now()
+    else r.ready_at
+  end,
+  wake_at = null,
+  waiting_for = null
+from target
+where r.id = target.id
+  and r.finished_at is null
+  and (r.cancel_requested_at is null or $4::bool)
+returning r.id, r.status, r.epoch, r.wakes, r.queue, r.worker_id, r.watched`;
+
+/** Which of these runs exist. Takes: run ids. */
+const findRuns = `
+select id
+from @schema.run
+where id = any($1::uuid[])`;
+
+/** Locks a run for an operator's change. Takes: run id. Returns: its status and error. */
+const lockRun = `
+select r.status, r.error
+from @schema.run r
+where r.id = $1::uuid
+for no key update`;
+
+/**
+ * Forgets an outcome, and what the code did upon it: the entries that it asked for after that. Outcomes of calls made
+ * before stay, even if they came later, so that a finished step does not run again.
+ * Takes: run id, seq.
+ */
+const forgetFrom = `
+delete from @schema.history
+where run_id = $1::uuid
+  and kind <> 'retry'
+  and (seq = $2::int or (seq > $2::int and (after_seq >= $2::int or status = 'cancelled')))`;
+
+/** Failed attempts do not count any more. Takes: run id. */
+const forgetAttempts = `
+delete from @schema.history
+where run_id = $1::uuid
+  and kind = 'retry'`;
+
+/** Children that ended without success, and that the run has no outcome of any more, make room for new ones. Takes: run id. */
+const supersedeFailed = `
+update @schema.run child
+set superseded = true
+where child.parent_id = $1::uuid
+  and child.status in ('failed', 'cancelled')
+  and not exists (
+    select from @schema.history h
+    where h.run_id = $1::uuid
+      and h.child_id = child.id
+      and h.kind = 'child'
+  )`;
+
+/** Makes an ended or blocked run claimable again. Takes: run id. */
+const reopenRun = `
+update @schema.run r
+set status = 'pending',
+  ready_at = @schema.engine_now(),
+  epoch = r.epoch + 1,
+  worker_id = null,
+  error = null,
+  output = null,
+  finished_at = null,
+  cancel_requested_at = null,
+  cancel_reason = null,
+  deadline = case when r.deadline <= @schema.engine_now() then null else r.deadline end,
+  recoveries = 0
+where r.id = $1::uuid
+returning r.id, r.status, r.epoch, r.wakes, r.queue, r.worker_id`;
+
+export const cancelStatements = { requestCancel, findRuns, lockRun, forgetFrom, forgetAttempts, supersedeFailed, reopenRun };

@@ -1,0 +1,68 @@
+/**
+ * Takes claimable runs for a worker: of each of its queues the most urgent, then of those the most urgent overall.
+ *
+ * A run that is parked in another process is left to that one for a second: there it goes on without a replay.
+ * Takes: worker id, queues, definitions, limit. Locks the runs it takes; skips those that others are taking.
+ * Returns: what executing them needs. Raises their epochs.
+ */
+const claimRuns = `
+with candidate as (
+  select head.id, head.started_at is null as fresh, head.priority, head.ready_at
+  from unnest($2::text[]) as queue(name)
+  cross join lateral (
+    select r.id, r.started_at, r.priority, r.ready_at
+    from @schema.run r
+    where r.queue = queue.name
+      and r.ready_at is not null
+      and not r.paused
+      and (r.worker_id is null or r.worker_id = $1::uuid or r.ready_at < @schema.engine_now() - interval '1 second')
+      and r.workflow || '@' || r.version = any($3::text[])
+    order by r.priority desc, r.ready_at, r.id
+    limit $4::int
+    for no key update skip locked
+  ) head
+  order by head.priority desc, head.ready_at, head.id
+  limit $4::int
+)
+update @schema.run r
+set status = 'running',
+  worker_id = $1::uuid,
+  epoch = r.epoch + 1,
+  ready_at = null,
+  wake_at = null,
+  waiting_for = null,
+  started_at = coalesce(r.started_at, @schema.engine_now())
+from candidate
+where r.id = candidate.id
+returning r.id, r.workflow, r.version, r.key, r.queue, r.priority, r.tenant, r.attributes, r.input,
+  r.parent_id, r.awaited, r.root_id, r.depth, r.epoch, r.wakes, r.recoveries, candidate.fresh,
+  extract(epoch from r.started_at)::float8 * 1000 as started_at,
+  extract(epoch from r.deadline)::float8 * 1000 as deadline,
+  extract(epoch from r.cancel_requested_at)::float8 * 1000 as cancel_requested_at, r.cancel_reason,
+  extract(epoch from @schema.engine_now())::float8 * 1000 as at`;
+
+/** The recorded outcomes of runs, in their order. Takes: run ids. Locks nothing. */
+const loadOutcomes = `
+select h.run_id, h.seq, h.kind, h.scope, h.name, h.ordinal, h.status, h.digest, h.output, h.error, h.attempts, h.after_seq, h.child_id,
+  extract(epoch from h.started_at)::float8 * 1000 as started_at,
+  extract(epoch from h.finished_at)::float8 * 1000 as finished_at
+from @schema.history h
+where h.run_id = any($1::uuid[])
+order by h.run_id, h.seq`;
+
+/** The children of runs that still hold their refs. Takes: run ids. Locks nothing. */
+const loadChildren = `
+select c.parent_id, c.id, c.ref, c.scope, c.workflow, c.version, c.input_digest, c.status, c.awaited, c.closes_with_parent, c.cascades
+from @schema.run c
+where c.parent_id = any($1::uuid[])
+  and not c.superseded`;
+
+/** The ends of those of these runs that have one. Takes: run ids. Locks nothing. */
+const loadEnds = `
+select r.id, r.workflow, r.status, r.output, r.error
+from @schema.run r
+where r.id = any($1::uuid[])
+  and r.finished_at is not null
+order by r.finished_at, r.id`;
+
+export const claimStatements = { claimRuns, loadOutcomes, loadChildren, loadEnds };

@@ -1,0 +1,29 @@
+type SqlType = 'uuid' | 'text' | 'int' | 'float8' | 'bool';
+
+/**
+ * Rows that a statement takes as one array for each column: `unnest($1::uuid[], $2::text[], …) as r(id, name, …)`. The
+ * text of such a statement is the same for one row and for a thousand, so it is prepared once.
+ */
+export class RowSet<Column extends string> {
+  private readonly names: Column[];
+
+  constructor(private readonly columns: Record<Column, SqlType>) {
+    this.names = Object.keys(columns) as Column[];
+  }
+
+  /** How many parameters it takes. */
+  get width(): number {
+    return this.names.length;
+  }
+
+  /** The from-item, with its parameters numbered from `first`. */
+  unnest(alias: string, first: number): string {
+    const arrays = this.names.map((name, index) => `$${first + index}::${this.columns[name]}[]`);
+    return `unnest(${arrays.join(', ')}) as ${alias}(${this.names.join(', ')})`;
+  }
+
+  /** The parameters for these rows. */
+  parameters(rows: readonly Record<Column, unknown>[]): unknown[][] {
+    return this.names.map((name) => rows.map((row) => row[name]));
+  }
+}

@@ -1,0 +1,158 @@
+/**
+ * A worker and its lease. Takes: id, host, pid, lease in ms, queues, definitions.
+ * Each new worker gives blocked runs of its definitions one more try: it may have the code that they need.
+ */
+const registerWorker = `
+with registered as (
+  insert into @schema.worker (id, host, pid, started_at, heartbeat_at, expires_at, queues, definitions)
+  values (
+    $1::uuid, $2::text, $3::int, @schema.engine_now(), @schema.engine_now(),
+    @schema.engine_now() + make_interval(secs => $4::float8 / 1000), $5::text[], $6::text[]
+  )
+  on conflict (id) do update set expires_at = excluded.expires_at
+),
+unblocked as (
+  update @schema.run r
+  set status = 'pending',
+    ready_at = @schema.engine_now(),
+    epoch = r.epoch + 1
+  where r.status = 'blocked'
+    and r.workflow || '@' || r.version = any($6::text[])
+)
+select extract(epoch from @schema.engine_now())::float8 * 1000 as at`;
+
+/**
+ * A worker's regular look: the only statement of an idle one. Renews the lease while it is valid, when asked to.
+ * Takes: worker id, queues, definitions, ms to renew by (or null). Locks the worker's row when it renews.
+ */
+const beat = `
+with renewed as (
+  update @schema.worker
+  set heartbeat_at = @schema.engine_now(),
+    expires_at = @schema.engine_now() + make_interval(secs => $4::float8 / 1000)
+  where id = $1::uuid
+    and expires_at > @schema.engine_now()
+    and $4::float8 is not null
+  returning id
+)
+select
+  case when $4::float8 is null
+    then exists (select from @schema.worker where id = $1::uuid and expires_at > @schema.engine_now())
+    else exists (select from renewed)
+  end as alive,
+  exists (
+    select from @schema.run r
+    where r.queue = any($2::text[])
+      and r.ready_at is not null
+      and not r.paused
+      and r.workflow || '@' || r.version = any($3::text[])
+  ) as ready,
+  (select extract(epoch from min(wake_at))::float8 * 1000 from @schema.run where wake_at is not null) as next_wake_at,
+  exists (select from @schema.worker where expires_at <= @schema.engine_now()) as expired_workers,
+  (
+    select coalesce(json_agg(json_build_object(
+      'id', r.id,
+      'wakes', r.wakes,
+      'cancelRequestedAt', extract(epoch from r.cancel_requested_at)::float8 * 1000,
+      'cancelReason', r.cancel_reason
+    )), '[]')
+    from @schema.run r
+    where r.worker_id = $1::uuid
+      and r.status = 'running'
+      and (r.wakes > 0 or r.cancel_requested_at is not null)
+  ) as attention,
+  extract(epoch from @schema.engine_now())::float8 * 1000 as at`;
+
+/**
+ * Returns runs of workers whose lease has expired, oldest first, under a higher epoch, so that nothing that those
+ * workers still write is taken. A recovery counts when nothing was recorded since the one before.
+ * Takes: limit. Locks the expired workers and the runs; skips those that others are taking over.
+ */
+const takeOver = `
+with expired as (
+  select id
+  from @schema.worker
+  where expires_at <= @schema.engine_now()
+  for update skip locked
+),
+lost as (
+  select r.id, (select coalesce(max(h.seq), 0) from @schema.history h where h.run_id = r.id) as last_seq
+  from @schema.run r
+  join expired on expired.id = r.worker_id
+  where r.status = 'running'
+  order by r.id
+  limit $1::int
+  for no key update of r skip locked
+)
+update @schema.run r
+set status = 'pending',
+  ready_at = @schema.engine_now(),
+  worker_id = null,
+  epoch = r.epoch + 1,
+  recoveries = case when lost.last_seq > r.recovered_seq then 1 else r.recoveries + 1 end,
+  recovered_seq = lost.last_seq
+from lost
+where r.id = lost.id
+returning r.id, r.status, r.epoch, r.wakes, r.queue, r.worker_id`;
+
+/** Removes expired workers that have no runs left to return. */
+const removeExpired = `
+delete from @schema.worker w
+where w.expires_at <= @schema.engine_now()
+  and not exists (
+    select from @schema.run r
+    where r.worker_id = w.id
+      and r.status = 'running'
+  )`;
+
+/**
+ * Hands back what a worker has running, but for some. Parked runs lose their place in its memory too.
+ * Takes: worker id, ids to leave. Locks the runs.
+ */
+const handBack = `
+with target as (
+  select id
+  from @schema.run
+  where worker_id = $1::uuid
+    and status = 'running'
+    and id <> all($2::uuid[])
+  order by id
+  for no key update
+)
+update @schema.run r
+set status = 'pending',
+  ready_at = @schema.engine_now(),
+  worker_id = null,
+  epoch = r.epoch + 1
+from target
+where r.id = target.id
+returning r.id, r.status, r.epoch, r.wakes, r.queue, r.worker_id`;
+
+/** Takes: worker id. Its parked runs may be claimed by anybody at once when they wake. */
+const removeWorker = `
+with released as (
+  update @schema.run
+  set worker_id = null
+  where worker_id = $1::uuid
+    and status in ('waiting', 'pending')
+)
+delete from @schema.worker
+where id = $1::uuid`;
+
+/** Names and versions that live workers register. */
+const liveDefinitions = `
+select distinct unnest(definitions) as definition
+from @schema.worker
+where expires_at > @schema.engine_now()`;
+
+/**
+ * The end of a run; when it has none yet, whoever ends it will announce that. One statement, so that an end at this very
+ * moment is either seen here or announced. Takes: run id. Locks the run.
+ */
+const watchRun = `
+update @schema.run
+set watched = true
+where id = $1::uuid
+returning id, workflow, status, output, error, finished_at is not null as ended`;
+
+export const workerStatements = { registerWorker, beat, takeOver, removeExpired, handBack, removeWorker, liveDefinitions, watchRun };

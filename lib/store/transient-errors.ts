@@ -1,0 +1,28 @@
+const TRANSIENT_SQL_STATES = new Set([
+  '40001', // serialisation failure
+  '40P01', // deadlock
+  '53300', // too many connections
+  '55P03', // lock not available
+  '57P01', // the server shuts down
+  '57P02',
+  '57P03', // it starts up
+  '25006', // read-only: a primary that has become a standby
+]);
+const TRANSIENT_SYSTEM_CODES = new Set(['ECONNRESET', 'ECONNREFUSED', 'EPIPE', 'ETIMEDOUT', 'EHOSTUNREACH', 'ENETUNREACH', 'ENOTFOUND', 'EAI_AGAIN']);
+/** What node-postgres says without a code when a connection is lost, cannot be had, or does not answer. */
+const TRANSIENT_MESSAGES = /connection terminated|query read timeout|timeout exceeded when trying to connect|client has encountered a connection error|connection timeout/i;
+
+/** Whether the same statement may succeed a moment later: the database was away, moving or busy, or two transactions collided. */
+export function isTransient(error: unknown): boolean {
+  const { code, message } = (error ?? {}) as { code?: unknown; message?: unknown };
+  if (typeof code === 'string') {
+    if (TRANSIENT_SQL_STATES.has(code) || code.startsWith('08') || TRANSIENT_SYSTEM_CODES.has(code)) return true;
+  }
+  return typeof message === 'string' && TRANSIENT_MESSAGES.test(message);
+}
+
+/** Whether the statement may have been committed although it failed: its reply was lost. */
+export function isInDoubt(error: unknown): boolean {
+  const { code } = (error ?? {}) as { code?: unknown };
+  return isTransient(error) && code !== '40001' && code !== '40P01' && code !== '53300' && code !== '55P03';
+}

@@ -1,0 +1,416 @@
+import type { EntityManager } from 'typeorm';
+import type { DatabaseClock } from '../engine/clock.js';
+import { OrchestrationError, ValidationError } from '../engine/errors.js';
+import type { HistoryEntry, Page, RunDetails, RunStatus, RunSummary, RunTree, TerminalStatus } from '../engine/run.js';
+import { fromSqlText, type PayloadSerializer, toSqlText } from '../engine/serialization.js';
+import type {
+  Beat,
+  BeatRequest,
+  CancelRequest,
+  CancelResult,
+  ClaimedRun,
+  ClaimRequest,
+  CommitResult,
+  Effects,
+  Hints,
+  ListFilter,
+  NewRun,
+  Placement,
+  RecordedRun,
+  RunEnd,
+  RunWrite,
+  StartResult,
+  Store,
+  WokenRun,
+  WorkerRegistration,
+} from '../engine/store.js';
+import { Canceller } from './canceller.js';
+import { Database, type Run } from './database.js';
+import { reopen } from './reopen.js';
+import {
+  cancelFromRow,
+  childFromRow,
+  type ChildRow,
+  childToRow,
+  claimFromRow,
+  type ClaimRow,
+  newRunToRow,
+  nullable,
+  outcomeFromRow,
+  type OutcomeRow,
+  outcomeToRow,
+  wokenFromRow,
+  type WokenRow,
+  writeToRow,
+} from './rows.js';
+import { RunQueries } from './run-queries.js';
+import { allStatements, type Statements } from './statements/all.js';
+import { CHILDREN, OUTCOMES, WRITES } from './statements/commit.sql.js';
+import { NEW_RUNS } from './statements/start.sql.js';
+import { WakeUpListener } from './wake-up-listener.js';
+
+/** How long what a user calls (start, cancel, a query) outlasts an absent database; the worker's own writes wait for ever. */
+const CALL_PATIENCE_MS = 30_000;
+/** pg_notify takes 8,000 bytes. */
+const LARGEST_HINT = 150;
+
+/** The store on PostgreSQL: one transition, one statement. */
+export class TypeOrmStore implements Store {
+  private readonly sql: Statements;
+  private readonly queries: RunQueries;
+  private readonly listener: WakeUpListener;
+  private readonly canceller: Canceller;
+  private readonly channel: string;
+
+  constructor(
+    private readonly database: Database,
+    private readonly serializer: PayloadSerializer,
+    private readonly clock: DatabaseClock,
+  ) {
+    this.sql = allStatements(database.schema);
+    this.queries = new RunQueries(database.dataSource, serializer);
+    this.channel = `${database.schema}_hints`;
+    this.listener = new WakeUpListener(database, this.channel);
+    this.canceller = new Canceller(this.sql, serializer);
+  }
+
+  async listen(): Promise<void> {
+    await this.listener.start();
+  }
+
+  async close(): Promise<void> {
+    this.listener.close();
+    await this.database.close();
+  }
+
+  // ---- starting
+
+  start(runs: readonly NewRun[], placement: Placement): Promise<StartResult[]> {
+    return this.called(() => this.startOn(this.database.run, runs, placement));
+  }
+
+  async startWithin(transaction: unknown, runs: readonly NewRun[]): Promise<StartResult[]> {
+    const run = await callersTransaction(transaction);
+    const results = await this.startOn(run, runs, { workerId: undefined, definitions: [], resident: [] });
+    // Told by the caller's own commit: a hint that left earlier would find nothing.
+    await run(this.sql.announce, [this.channel, JSON.stringify({ queues: [...new Set(runs.map((started) => started.queue))] })]);
+    return results;
+  }
+
+  private async startOn(run: Run, runs: readonly NewRun[], placement: Placement): Promise<StartResult[]> {
+    interface StartedRow {
+      id: string;
+      status: RunStatus;
+      deadline: number | null;
+      at: number;
+    }
+    const parameters = [...NEW_RUNS.parameters(runs.map(newRunToRow)), placement.workerId ?? null, placement.definitions.map(toSqlText)];
+    const inserted = new Map((await run<StartedRow>(this.sql.insertRuns, parameters)).map((row) => [row.id, row]));
+    const results = runs.map((newRun): StartResult | undefined => {
+      const row = inserted.get(newRun.id);
+      return row && { id: row.id, started: true, status: row.status, inputDigest: newRun.inputDigest, at: row.at, deadline: row.deadline };
+    });
+    await this.findThoseThatWereThere(run, runs, results);
+    const [first] = inserted.values();
+    if (first) this.clock.synchronise(first.at);
+    return results as StartResult[];
+  }
+
+  private async findThoseThatWereThere(run: Run, runs: readonly NewRun[], results: (StartResult | undefined)[]): Promise<void> {
+    const missing = runs.flatMap((newRun, index) => (results[index] ? [] : [{ newRun, index }]));
+    if (missing.length === 0) return;
+    const rows = await run<{ position: number; id: string; status: RunStatus; input_digest: string; deadline: number | null; at: number }>(this.sql.findStarted, [
+      missing.map(({ newRun }) => newRun.id),
+      missing.map(({ newRun }) => toSqlText(newRun.workflow)),
+      missing.map(({ newRun }) => nullable(newRun.key)),
+    ]);
+    for (const row of rows) {
+      const { newRun, index } = missing[row.position - 1]!;
+      results[index] = { id: row.id, started: row.id === newRun.id, status: row.status, inputDigest: row.input_digest, at: row.at, deadline: row.deadline };
+    }
+    const gone = missing.find(({ index }) => !results[index]);
+    if (gone) throw new Error(`The run with the key '${gone.newRun.key}' was deleted while it was started again; start it once more`);
+  }
+
+  // ---- claiming
+
+  async claim({ workerId, queues, definitions, limit }: ClaimRequest): Promise<ClaimedRun[]> {
+    const rows = await this.worked(() => this.database.run<ClaimRow>(this.sql.claimRuns, [workerId, queues.map(toSqlText), definitions.map(toSqlText), limit]));
+    if (rows[0]) this.clock.synchronise(rows[0].at);
+    return rows.map(claimFromRow);
+  }
+
+  async loadHistories(runIds: readonly string[]): Promise<Map<string, RecordedRun>> {
+    const recorded = new Map<string, RecordedRun>(runIds.map((id) => [id, { outcomes: [], children: [] }]));
+    const outcomes = await this.worked(() => this.database.run<OutcomeRow>(this.sql.loadOutcomes, [runIds]));
+    for (const row of outcomes) recorded.get(row.run_id)!.outcomes.push(outcomeFromRow(row));
+    const children = await this.worked(() => this.database.run<ChildRow>(this.sql.loadChildren, [runIds]));
+    for (const row of children) recorded.get(row.parent_id)!.children.push(childFromRow(row));
+    return recorded;
+  }
+
+  async loadEnds(runIds: readonly string[]): Promise<RunEnd[]> {
+    return (await this.worked(() => this.database.run<RunEndRow>(this.sql.loadEnds, [runIds]))).map(endFromRow);
+  }
+
+  // ---- committing
+
+  commit(writes: readonly RunWrite[], placement: Placement): Promise<CommitResult> {
+    return this.worked(() => this.commitOn(this.database.run, writes, placement));
+  }
+
+  commitWithEffects(write: RunWrite, placement: Placement): Promise<CommitResult> {
+    return this.worked(() =>
+      this.database.transaction(async (run) => {
+        const result = await this.commitOn(run, [write], placement);
+        const [owned] = result.runs;
+        if (owned) result.cancelled = await this.applyEffects(run, write.runId, write.effects!, owned.status);
+        return result;
+      }),
+    );
+  }
+
+  private async applyEffects(run: Run, runId: string, effects: Effects, status: RunStatus): Promise<CancelResult | null> {
+    if (effects.supersedes.length) await run(this.sql.supersedeRuns, [effects.supersedes]);
+    if (effects.awaits.length) await run(this.sql.awaitChildren, [runId, effects.awaits]);
+    if (effects.watches.length) await run(this.sql.watchRuns, [runId, effects.watches]);
+    const cancels = [...effects.cancels];
+    if (effects.closesChildren && (status === 'completed' || status === 'failed')) {
+      const closing = await run<{ id: string }>(this.sql.closingChildren, [runId]);
+      cancels.push({ runIds: closing.map(({ id }) => id), reason: `its parent ended (${status})` });
+    }
+    let cancelled: CancelResult | null = null;
+    for (const { runIds, reason } of cancels) {
+      if (runIds.length === 0) continue;
+      const result = await this.canceller.cancel(run, runIds, { reason, terminate: false });
+      cancelled = cancelled ? mergeCancels(cancelled, result) : result;
+    }
+    return cancelled;
+  }
+
+  private async commitOn(run: Run, writes: readonly RunWrite[], placement: Placement): Promise<CommitResult> {
+    const locks = new Set<string>();
+    for (const write of writes) {
+      locks.add(write.runId);
+      if (write.parentId && write.move && write.move.to !== 'waiting') locks.add(write.parentId);
+    }
+    const rows = await run<CommitRow>(this.sql.commitWrites, [
+      ...WRITES.parameters(writes.map(writeToRow)),
+      ...OUTCOMES.parameters(writes.flatMap((write) => write.outcomes.map((outcome) => outcomeToRow(write.runId, outcome)))),
+      ...CHILDREN.parameters(writes.flatMap((write) => write.children.map(childToRow))),
+      [...locks],
+      placement.workerId ?? null,
+      placement.definitions.map(toSqlText),
+      placement.resident,
+    ]);
+    return this.toCommitResult(rows);
+  }
+
+  private toCommitResult(rows: CommitRow[]): CommitResult {
+    const result: CommitResult = { runs: [], woken: [], children: [], cancelled: null, at: this.clock.now() };
+    for (const row of rows) {
+      if (row.tag === 'own') {
+        result.at = row.at!;
+        result.runs.push({ id: row.id, status: row.status, wakes: row.wakes!, watched: row.watched!, cancel: cancelFromRow(row.cancel_requested_at, row.cancel_reason) });
+      } else if (row.tag === 'woken') {
+        result.woken.push(wokenFromRow(row as WokenRow));
+      } else {
+        result.children.push({ id: row.id, status: row.status, deadline: row.deadline });
+      }
+    }
+    this.clock.synchronise(result.at);
+    return result;
+  }
+
+  // ---- waking and cancelling
+
+  async wakeDue(limit: number): Promise<WokenRun[]> {
+    return (await this.worked(() => this.database.run<WokenRow>(this.sql.wakeDue, [limit]))).map(wokenFromRow);
+  }
+
+  async wake(runId: string): Promise<WokenRun[]> {
+    return (await this.worked(() => this.database.run<WokenRow>(this.sql.wakeRuns, [[runId]]))).map(wokenFromRow);
+  }
+
+  cancel(runIds: readonly string[], request: CancelRequest): Promise<CancelResult> {
+    return this.called(() => this.database.transaction((run) => this.canceller.cancel(run, runIds, request)));
+  }
+
+  retry(runId: string): Promise<{ status: RunStatus; retried: boolean; woken: WokenRun[] } | undefined> {
+    return this.called(() => this.database.transaction((run) => reopen(run, this.sql, this.serializer, runId)));
+  }
+
+  // ---- workers
+
+  async registerWorker(worker: WorkerRegistration): Promise<void> {
+    const { id, host, pid, leaseMs, queues, definitions } = worker;
+    const [row] = await this.worked(() =>
+      this.database.run<{ at: number }>(this.sql.registerWorker, [id, host, pid, leaseMs, queues.map(toSqlText), definitions.map(toSqlText)]),
+    );
+    this.clock.synchronise(row!.at);
+  }
+
+  async beat({ workerId, queues, definitions, renewByMs }: BeatRequest): Promise<Beat> {
+    const [row] = await this.worked(() => this.database.run<BeatRow>(this.sql.beat, [workerId, queues.map(toSqlText), definitions.map(toSqlText), renewByMs]));
+    const { alive, ready, next_wake_at, expired_workers, attention, at } = row!;
+    this.clock.synchronise(at);
+    return {
+      alive,
+      ready,
+      nextWakeAt: next_wake_at,
+      expiredWorkers: expired_workers,
+      attention: attention.map((run) => ({ id: run.id, wakes: run.wakes, cancel: cancelFromRow(run.cancelRequestedAt, run.cancelReason) })),
+    };
+  }
+
+  async takeOver(limit: number): Promise<{ runs: WokenRun[]; more: boolean }> {
+    const runs = (await this.worked(() => this.database.run<WokenRow>(this.sql.takeOver, [limit]))).map(wokenFromRow);
+    const more = runs.length === limit;
+    if (!more) await this.worked(() => this.database.run(this.sql.removeExpired, []));
+    return { runs, more };
+  }
+
+  async handBack(workerId: string, { except }: { except: readonly string[] }): Promise<WokenRun[]> {
+    return (await this.worked(() => this.database.run<WokenRow>(this.sql.handBack, [workerId, except]))).map(wokenFromRow);
+  }
+
+  async removeWorker(workerId: string): Promise<void> {
+    await this.worked(() => this.database.run(this.sql.removeWorker, [workerId]));
+  }
+
+  async liveDefinitions(): Promise<{ workflow: string; version: number }[]> {
+    const rows = await this.called(() => this.database.run<{ definition: string }>(this.sql.liveDefinitions, []));
+    return rows.map(({ definition }) => {
+      const at = definition.lastIndexOf('@');
+      return { workflow: fromSqlText(definition.slice(0, at)), version: Number(definition.slice(at + 1)) };
+    });
+  }
+
+  // ---- watching and hints
+
+  async watch(runId: string): Promise<RunEnd | undefined | null> {
+    const [ended] = await this.called(() => this.database.run<RunEndRow>(this.sql.loadEnds, [[runId]]));
+    if (ended) return endFromRow(ended);
+    const [row] = await this.called(() => this.database.run<RunEndRow & { ended: boolean }>(this.sql.watchRun, [runId]));
+    if (!row) return null;
+    return row.ended ? endFromRow(row) : undefined;
+  }
+
+  async announce({ queues, workers, ended }: Hints): Promise<void> {
+    for (let from = 0; from === 0 || from < ended.length; from += LARGEST_HINT) {
+      const hints = from === 0 ? { queues, workers } : {};
+      await this.quietly(() => this.database.run(this.sql.announce, [this.channel, JSON.stringify({ ...hints, ended: ended.slice(from, from + LARGEST_HINT) })]));
+    }
+  }
+
+  onHints(listener: (hints: Hints) => void): void {
+    this.listener.onHints(listener);
+  }
+
+  onTrouble(listener: () => void): void {
+    this.database.onTrouble(listener);
+  }
+
+  // ---- looking
+
+  exists(runId: string): Promise<boolean> {
+    return this.called(() => this.queries.exists(runId));
+  }
+
+  get(runId: string): Promise<RunDetails | undefined> {
+    return this.called(() => this.queries.get(runId));
+  }
+
+  findByKey(workflow: string, key: string): Promise<RunDetails | undefined> {
+    return this.called(() => this.queries.findByKey(workflow, key));
+  }
+
+  history(runId: string): Promise<HistoryEntry[]> {
+    return this.called(() => this.queries.history(runId));
+  }
+
+  tree(runId: string): Promise<RunTree | undefined> {
+    return this.called(() => this.queries.tree(runId));
+  }
+
+  list(filter: ListFilter): Promise<Page<RunSummary>> {
+    return this.called(() => this.queries.list(filter));
+  }
+
+  private called<T>(work: () => Promise<T>): Promise<T> {
+    return this.database.persistently(work, CALL_PATIENCE_MS);
+  }
+
+  private worked<T>(work: () => Promise<T>): Promise<T> {
+    return this.database.persistently(work);
+  }
+
+  /** A hint is worth no trouble. */
+  private async quietly(work: () => Promise<unknown>): Promise<void> {
+    try {
+      await work();
+    } catch (error) {
+      if (error instanceof OrchestrationError) throw error;
+    }
+  }
+}
+
+interface CommitRow {
+  tag: 'own' | 'woken' | 'child';
+  id: string;
+  status: RunStatus;
+  wakes: number | null;
+  epoch: number | null;
+  queue: string | null;
+  worker_id: string | null;
+  watched: boolean | null;
+  cancel_requested_at: number | null;
+  cancel_reason: string | null;
+  deadline: number | null;
+  at: number | null;
+}
+
+interface RunEndRow {
+  id: string;
+  workflow: string;
+  status: TerminalStatus;
+  output: string | null;
+  error: string | null;
+}
+
+interface BeatRow {
+  alive: boolean;
+  ready: boolean;
+  next_wake_at: number | null;
+  expired_workers: boolean;
+  attention: { id: string; wakes: number; cancelRequestedAt: number | null; cancelReason: string | null }[];
+  at: number;
+}
+
+function endFromRow({ id, workflow, status, output, error }: RunEndRow): RunEnd {
+  return { id, workflow: fromSqlText(workflow), status, output, error };
+}
+
+function mergeCancels(one: CancelResult, other: CancelResult): CancelResult {
+  return {
+    found: one.found || other.found,
+    ended: [...one.ended, ...other.ended],
+    unwinding: [...one.unwinding, ...other.unwinding],
+    woken: [...one.woken, ...other.woken],
+  };
+}
+
+/** The caller's EntityManager, if it is in a transaction that sees what others commit meanwhile. */
+async function callersTransaction(manager: unknown): Promise<Run> {
+  const queryRunner = (manager as EntityManager | undefined)?.queryRunner;
+  if (!queryRunner?.isTransactionActive) {
+    throw new ValidationError('manager', [{ message: 'it must be the EntityManager of an open transaction (dataSource.transaction(async (manager) => …))', path: ['manager'] }]);
+  }
+  const [row]: { level: string }[] = await queryRunner.query(`select current_setting('transaction_isolation') as level`);
+  if (row!.level !== 'read committed') {
+    throw new ValidationError('manager', [
+      { message: `its transaction is ${row!.level}, and READ COMMITTED is required: under another level a key that was taken meanwhile would not be seen`, path: ['manager'] },
+    ]);
+  }
+  return await Database.within(queryRunner);
+}
