@@ -307,6 +307,8 @@ export interface BeatRequest {
   definitions: readonly string[];
   /** Renews the lease by that much, or null to leave it. */
   renewByMs: number | null;
+  /** The runs it executes: those of them that something happened to are returned. */
+  executing: readonly string[];
 }
 
 export interface Beat {
@@ -317,7 +319,7 @@ export interface Beat {
   /** The next timer of any run, epoch ms. */
   nextWakeAt: number | null;
   expiredWorkers: boolean;
-  /** Running runs of this worker that something happened to. */
+  /** Executing runs that something happened to. */
   attention: { id: string; wakes: number; cancel: CancelMark | null }[];
 }
 

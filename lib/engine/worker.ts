@@ -397,6 +397,7 @@ export class Worker implements ExecutionHost {
         queues: this.settings.queues,
         definitions: registry.ids(),
         renewByMs: renews ? this.settings.leaseMs : null,
+        executing: [...this.executions.keys()],
       });
       if (this.isStopped) return;
       if (!beat.alive || !this.hasLease) return await this.comeBack();

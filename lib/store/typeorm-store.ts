@@ -250,8 +250,8 @@ export class TypeOrmStore implements Store {
     this.clock.synchronise(row!.at);
   }
 
-  async beat({ workerId, queues, definitions, renewByMs }: BeatRequest): Promise<Beat> {
-    const [row] = await this.worked(() => this.database.run<BeatRow>(this.sql.beat, [workerId, queues.map(toSqlText), definitions.map(toSqlText), renewByMs]));
+  async beat({ workerId, queues, definitions, renewByMs, executing }: BeatRequest): Promise<Beat> {
+    const [row] = await this.worked(() => this.database.run<BeatRow>(this.sql.beat, [workerId, queues.map(toSqlText), definitions.map(toSqlText), renewByMs, executing]));
     const { alive, ready, next_wake_at, expired_workers, attention, at } = row!;
     this.clock.synchronise(at);
     return {

@@ -1,5 +1,5 @@
 import { RowSet } from './row-set.js';
-import { mayBegin } from './start.sql.js';
+import { BEGINS, headOfQueues } from './start.sql.js';
 
 export const WRITES = new RowSet({
   id: 'uuid',
@@ -112,26 +112,32 @@ recorded as (
   join owned on owned.id = h.run_id
   on conflict (run_id, seq) do nothing
 ),
+new_child as (
+  select * from ${CHILDREN.unnest('c', childrenAt)}
+),${headOfQueues('new_child', definitions)},
+placed as (
+  select c.*, ${BEGINS('c')} as begins, @schema.engine_now() as now
+  from new_child c
+  join owned on owned.id = c.parent_id
+  left join head on head.queue = c.queue
+  where not owned.interrupted or c.shielded
+),
 child as (
   insert into @schema.run (
     id, workflow, version, status, queue, priority, tenant, label, attributes, input, input_digest, deadline,
     parent_id, root_id, depth, ref, scope, awaited, cascades, closes_with_parent,
     epoch, worker_id, ready_at, created_at, started_at
   )
-  select c.id, c.workflow, c.version, case when own.eager then 'running' else 'pending' end,
-    c.queue, c.priority, c.tenant, c.label, c.attributes::jsonb, c.input, c.input_digest,
-    least(to_timestamp(c.deadline / 1000), t.now + make_interval(secs => c.timeout_ms / 1000)),
-    c.parent_id, c.root_id, c.depth, c.ref, c.scope, c.awaited, c.cascades, c.closes_with_parent,
-    case when own.eager then 1 else 0 end,
-    case when own.eager then ${workerId}::uuid end,
-    case when not own.eager then t.now end,
-    t.now,
-    case when own.eager then t.now end
-  from ${CHILDREN.unnest('c', childrenAt)}
-  join owned on owned.id = c.parent_id
-  cross join lateral (select @schema.engine_now() as now) t
-  cross join lateral (${mayBegin('c', definitions)}) own
-  where not owned.interrupted or c.shielded
+  select id, workflow, version, case when begins then 'running' else 'pending' end,
+    queue, priority, tenant, label, attributes::jsonb, input, input_digest,
+    least(to_timestamp(deadline / 1000), now + make_interval(secs => timeout_ms / 1000)),
+    parent_id, root_id, depth, ref, scope, awaited, cascades, closes_with_parent,
+    begins::int,
+    case when begins then ${workerId}::uuid end,
+    case when not begins then now end,
+    now,
+    case when begins then now end
+  from placed
   on conflict do nothing
   returning id, status, deadline
 ),

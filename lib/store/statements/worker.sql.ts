@@ -23,7 +23,8 @@ select extract(epoch from @schema.engine_now())::float8 * 1000 as at`;
 
 /**
  * A worker's regular look: the only statement of an idle one. Renews the lease while it is valid, when asked to.
- * Takes: worker id, queues, definitions, ms to renew by (or null). Locks the worker's row when it renews.
+ * Takes: worker id, queues, definitions, ms to renew by (or null), the runs it executes. Locks the worker's row when it
+ * renews. What is claimable is asked in the order of its index, for the reason that headOfQueues gives.
  */
 const beat = `
 with renewed as (
@@ -41,11 +42,18 @@ select
     else exists (select from renewed)
   end as alive,
   exists (
-    select from @schema.run r
-    where r.queue = any($2::text[])
-      and r.ready_at is not null
-      and not r.paused
-      and r.workflow || '@' || r.version = any($3::text[])
+    select
+    from unnest($2::text[]) as queue(name)
+    cross join lateral (
+      select r.id
+      from @schema.run r
+      where r.queue = queue.name
+        and r.ready_at is not null
+        and not r.paused
+        and r.workflow || '@' || r.version = any($3::text[])
+      order by r.priority desc, r.ready_at, r.id
+      limit 1
+    ) head
   ) as ready,
   (select extract(epoch from min(wake_at))::float8 * 1000 from @schema.run where wake_at is not null) as next_wake_at,
   exists (select from @schema.worker where expires_at <= @schema.engine_now()) as expired_workers,
@@ -57,7 +65,8 @@ select
       'cancelReason', r.cancel_reason
     )), '[]')
     from @schema.run r
-    where r.worker_id = $1::uuid
+    where r.id = any($5::uuid[])
+      and r.worker_id = $1::uuid
       and r.status = 'running'
       and (r.wakes > 0 or r.cancel_requested_at is not null)
   ) as attention,
