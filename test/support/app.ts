@@ -1,0 +1,124 @@
+import {
+  type DynamicModule,
+  type INestApplicationContext,
+  type LoggerService,
+  Module,
+  type ModuleMetadata,
+  type Provider,
+  type Type,
+} from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
+import pg from 'pg';
+
+import { Orchestrator } from '../../lib/engine/orchestrator.js';
+import type { EngineHost } from '../../lib/nest/engine-host.js';
+import type { OrchestrationModuleOptions } from '../../lib/nest/module-options.js';
+import { OrchestrationModule } from '../../lib/nest/orchestration.module.js';
+import type { TestDatabase } from './database.js';
+
+export interface TestAppSetup {
+  database: TestDatabase;
+  providers?: Provider[];
+  imports?: ModuleMetadata['imports'];
+  /** Of `forRoot`; the connection is the database's unless they name another one. */
+  options?: OrchestrationModuleOptions;
+  /** Who hears the app's log lines. Default: nobody. */
+  logger?: LoggerService;
+}
+
+/** A Nest application context with the module on a test database: one process, as far as the database can tell. */
+export interface TestApp {
+  context: INestApplicationContext;
+  orchestrator: Orchestrator;
+  get<T>(token: Type<T>): T;
+  /** The orderly shutdown. */
+  close(): Promise<void>;
+  /**
+   * What a SIGKILL does, as seen from the database: connections end, whatever was in flight on them with them; nothing is
+   * handed back; memory is gone. Its lease counts as expired, so that another app takes over at once. Step bodies
+   * that are running cannot be unwound: they get their AbortSignal, and nothing that they do is written.
+   * Promises of this app's handles may never end; ask another app for results.
+   */
+  crash(): Promise<void>;
+}
+
+@Module({})
+class TestAppModule {}
+
+const running = new Set<TestApp>();
+let appNo = 0;
+
+export async function startApp(setup: TestAppSetup): Promise<TestApp> {
+  const { database, providers = [], imports = [], options = {}, logger = false } = setup;
+  const applicationName = `test-app-${process.pid}-${++appNo}`;
+  const connection = options.dataSource
+    ? undefined
+    : { applicationName, ...(options.connection ?? database.connection) };
+  const worker = options.worker === false ? (false as const) : { shutdownTimeout: '2s' as const, ...options.worker };
+  const root: DynamicModule = {
+    module: TestAppModule,
+    imports: [...imports, OrchestrationModule.forRoot({ ...options, ...(connection && { connection }), worker })],
+    providers,
+  };
+  const context = await NestFactory.createApplicationContext(root, { logger, abortOnError: false });
+  const app: TestApp = {
+    context,
+    orchestrator: context.get(Orchestrator, { strict: false }),
+    get: (token) => context.get(token, { strict: false }),
+    close: async () => {
+      running.delete(app);
+      await context.close();
+    },
+    crash: async () => {
+      running.delete(app);
+      await crash(context, { database, applicationName, schema: options.schema ?? 'orchestration' });
+    },
+  };
+  running.add(app);
+  return app;
+}
+
+/** For `afterEach`: what a test has left open, also one that failed. */
+export async function closeApps(): Promise<void> {
+  await Promise.all([...running].map((app) => app.close()));
+}
+
+interface Victim {
+  database: TestDatabase;
+  applicationName: string;
+  schema: string;
+}
+
+async function crash(context: INestApplicationContext, { database, applicationName, schema }: Victim): Promise<void> {
+  const { worker, store } = await context.get<EngineHost>('EngineHost:', { strict: false }).engine();
+  // From here on nothing of this engine is sent, nor tried again.
+  const closed = (store as unknown as { close(): Promise<void> }).close();
+  if (worker) {
+    worker['isStopped'] = true;
+    for (const timer of [worker['beatTimer'], worker['wakeTimer'], worker['leaseTimer']]) timer.clear();
+    for (const execution of [...worker['executions'].values(), ...worker['parkedRuns'].values()])
+      execution.drop(new Error('The process was killed'));
+    worker['executions'].clear();
+    worker['parkedRuns'].clear();
+  }
+  const client = new pg.Client({ connectionString: database.url });
+  await client.connect();
+  try {
+    // A backend that dies has released its locks only when it has left pg_stat_activity.
+    while ((await terminateBackends(client, applicationName)) > 0) continue;
+    if (worker) await client.query(`update "${schema}".worker set expires_at = '-infinity' where id = $1`, [worker.id]);
+  } finally {
+    await client.end();
+  }
+  await closed;
+  // The app's own connections; the engine has nothing left to do here.
+  await context.close();
+}
+
+async function terminateBackends(client: pg.Client, applicationName: string): Promise<number> {
+  const { rowCount } = await client.query(
+    'select pg_terminate_backend(pid, 1000) from pg_stat_activity where datname = current_database() and application_name = $1',
+    [applicationName],
+  );
+  return rowCount ?? 0;
+}
