@@ -19,7 +19,7 @@ export interface CommitQueueHost {
 
 /**
  * Group commit. While a commit is in flight, the writes of all other runs queue; the next commit takes them all as one
- * statement. An idle queue commits at the next turn, so batching costs no latency.
+ * statement. An idle queue commits at the next turn but one, so batching costs no latency.
  *
  * Invariants: a run has at most one write in flight (WriteBuffer), so its writes keep their order; a write is given up
  * only when the database says that the run is no longer ours, or that what it says cannot be stored.
@@ -44,6 +44,8 @@ export class CommitQueue implements WriteSink {
   private async flush(): Promise<void> {
     this.isFlushing = true;
     while (this.waiting.length) {
+      // Two turns: in the first, every run that has just received something comes to rest, and ends or parks.
+      await turn();
       await turn();
       const batch = this.takeBatch();
       if (batch.length) await this.commit(batch);

@@ -6,7 +6,7 @@ import type { WorkflowRegistry } from './registry.js';
 import { Results } from './results.js';
 import type { PayloadSerializer } from './serialization.js';
 import { StartQueue } from './start-queue.js';
-import type { CancelRequest, CancelResult, NewRun, StartResult, Store, WokenRun } from './store.js';
+import type { CancelRequest, CancelResult, NewRun, Placement, StartResult, Store, WokenRun } from './store.js';
 import { HintBuffer } from './hint-buffer.js';
 import { Worker, type WorkerSettings } from './worker.js';
 
@@ -41,7 +41,7 @@ export class Engine {
     const resolveVersion = async (workflow: string) => (await this.resolve(workflow)).version;
     const cancel = (runId: string, request: CancelRequest) => this.cancel(runId, request);
     this.worker = parts.worker && new Worker({ store, clock, serializer, registry, report, onEnd, resolveVersion, cancel, warn }, parts.worker);
-    this.results = new Results(store, serializer, (runId) => this.worker?.isExecuting(runId) ?? false);
+    this.results = new Results(store, serializer, (runId) => this.whereIs(runId));
     this.starts = new StartQueue(
       store,
       (runs) => this.placementFor(runs),
@@ -56,7 +56,7 @@ export class Engine {
 
   /** Starts many runs by one statement. */
   async startMany(runs: readonly NewRun[]): Promise<StartResult[]> {
-    const placement = this.placementFor(runs);
+    const placement = await this.placementFor(runs);
     let results: StartResult[] = [];
     try {
       results = await this.store.start(runs, placement);
@@ -72,6 +72,11 @@ export class Engine {
     if (!result.found) throw new RunNotFoundError(runId);
     this.announceCancel(result);
     return { cancelled: result.ended.length, requested: result.unwinding.length };
+  }
+
+  private whereIs(runId: string): 'here' | 'perhaps here' | 'elsewhere' {
+    if (!this.worker) return 'elsewhere';
+    return this.worker.isExecuting(runId) ? 'here' : 'perhaps here';
   }
 
   private announceCancel(result: CancelResult): void {
@@ -109,9 +114,8 @@ export class Engine {
     return { name: workflow, version, definition: this.registry.get(workflow, version) };
   }
 
-  private placementFor(runs: readonly NewRun[]) {
-    this.worker?.reserveFor(runs);
-    return this.worker?.placement ?? { workerId: undefined, definitions: [], resident: [] };
+  private async placementFor(runs: readonly NewRun[]): Promise<Placement> {
+    return (await this.worker?.placementForStarts(runs)) ?? { workerId: undefined, definitions: [], resident: [] };
   }
 
   private begin(runs: readonly NewRun[], results: readonly StartResult[]): void {

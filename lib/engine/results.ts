@@ -3,10 +3,13 @@ import type { PayloadSerializer } from './serialization.js';
 import { reviveError } from './stored-error.js';
 import type { RunEnd, Store } from './store.js';
 
-/** A run that executes here mostly ends here, soon: only after this long is its end asked of the database. */
-const LOCAL_GRACE_MS = 250;
-/** The announcement of an end may be lost; so it is looked up now and then. */
-const LOOK_AGAIN_MS = { first: 1_000, longest: 15_000 };
+/**
+ * When the end of a run is first looked up: a run that executes here mostly ends here, and then we are told without; one
+ * that waits to be claimed may come here. From the first look on, its finisher announces the end. Later looks are for
+ * announcements that were lost.
+ */
+const FIRST_LOOK_MS = { here: 1_000, 'perhaps here': 200, elsewhere: 10 };
+const LOOK_AGAIN_MS = { first: 2_000, longest: 30_000 };
 
 interface Waiting {
   resolve(end: RunEnd): void;
@@ -16,20 +19,23 @@ interface Waiting {
 /** Those who wait in this process for the end of a run, wherever it executes. */
 export class Results {
   private readonly waiting = new Map<string, Set<Waiting>>();
+  private readonly due = new Set<string>();
 
   constructor(
     private readonly store: Pick<Store, 'watch' | 'onHints'>,
     private readonly serializer: PayloadSerializer,
-    private readonly isExecutedHere: (runId: string) => boolean,
+    private readonly whereIs: (runId: string) => keyof typeof FIRST_LOOK_MS,
   ) {
     store.onHints(({ ended }) => {
       for (const runId of ended) this.lookAt(runId);
     });
   }
 
-  /** The run may have ended elsewhere. */
+  /** The run may have ended elsewhere. Those that are asked for at the same time are looked up together. */
   lookAt(runId: string): void {
-    if (this.waiting.has(runId)) void this.look(runId);
+    if (!this.waiting.has(runId)) return;
+    if (this.due.size === 0) setImmediate(() => void this.look());
+    this.due.add(runId);
   }
 
   /** The output of a run. Throws its error, or {@link ResultTimeoutError}. */
@@ -59,7 +65,7 @@ export class Results {
       if (others) others.add(waiting);
       else {
         this.waiting.set(runId, new Set([waiting]));
-        this.lookLater(runId, this.isExecutedHere(runId) ? LOCAL_GRACE_MS : 0, LOOK_AGAIN_MS.first);
+        this.lookLater(runId, FIRST_LOOK_MS[this.whereIs(runId)], LOOK_AGAIN_MS.first);
       }
     });
   }
@@ -73,21 +79,23 @@ export class Results {
 
   private lookLater(runId: string, delayMs: number, nextDelayMs: number): void {
     const asked = this.waiting.get(runId);
-    const timer = setTimeout(async () => {
+    const timer = setTimeout(() => {
       if (this.waiting.get(runId) !== asked) return;
-      await this.look(runId);
-      if (this.waiting.get(runId) === asked) this.lookLater(runId, nextDelayMs, Math.min(2 * nextDelayMs, LOOK_AGAIN_MS.longest));
+      this.lookAt(runId);
+      this.lookLater(runId, nextDelayMs, Math.min(2 * nextDelayMs, LOOK_AGAIN_MS.longest));
     }, delayMs);
     timer.unref();
   }
 
-  private async look(runId: string): Promise<void> {
+  private async look(): Promise<void> {
+    const runIds = [...this.due];
+    this.due.clear();
     try {
-      const end = await this.store.watch(runId);
-      if (end === null) this.fail(runId, new RunNotFoundError(runId));
-      else if (end) this.ended(end);
+      const { ends, unknown } = await this.store.watch(runIds);
+      for (const end of ends) this.ended(end);
+      for (const runId of unknown) this.fail(runId, new RunNotFoundError(runId));
     } catch (error) {
-      this.fail(runId, error);
+      for (const runId of runIds) this.fail(runId, error);
     }
   }
 

@@ -311,10 +311,11 @@ export class RunExecution {
   private async replay(): Promise<void> {
     try {
       if (!this.history.isReplaying) this.state = 'live';
+      const quiescence = turn();
       this.runCode();
+      await quiescence;
       while (this.history.isReplaying && !this.isOver) await this.replayNext(this.history.next!);
       if (this.returned && !this.isOver) this.codeEnded();
-      await turn();
       if (this.run.cancel && !this.cancelledWith) this.deliverSoon({ cancel: this.run.cancel });
       await this.deliverReady();
     } catch (error) {
@@ -324,12 +325,13 @@ export class RunExecution {
   }
 
   private async replayNext(outcome: RecordedOutcome): Promise<void> {
-    await turn();
     const command = outcome.kind === 'cancel' ? undefined : await this.askedFor(outcome);
     if (this.isOver) return;
     this.history.advance();
     if (!this.history.isReplaying) this.goLive(command);
+    const quiescence = turn();
     this.deliver(outcome, command);
+    await quiescence;
   }
 
   /** The call that the code makes for this entry. Throws {@link NonDeterminismError} when it makes another, or none. */

@@ -16,7 +16,7 @@ export class StartQueue {
   constructor(
     private readonly store: Pick<Store, 'start'>,
     /** Marks those that this process can begin at once, and says as whom. */
-    private readonly place: (runs: readonly NewRun[]) => Placement,
+    private readonly place: (runs: readonly NewRun[]) => Promise<Placement>,
     private readonly started: (runs: readonly NewRun[], results: readonly StartResult[]) => void,
   ) {}
 
@@ -38,7 +38,7 @@ export class StartQueue {
   private async start(batch: Waiting[]): Promise<void> {
     const runs = batch.map(({ run }) => run);
     try {
-      const results = await this.store.start(runs, this.place(runs));
+      const results = await this.store.start(runs, await this.place(runs));
       this.started(runs, results);
       batch.forEach(({ resolve }, index) => resolve(results[index]!));
     } catch (error) {

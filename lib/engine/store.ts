@@ -41,8 +41,8 @@ export interface Store {
   handBack(workerId: string, selection: { except: readonly string[] }): Promise<WokenRun[]>;
   removeWorker(workerId: string): Promise<void>;
 
-  /** The end of a run, or `undefined` while it has none; then its finisher will announce it. Null: no such run. */
-  watch(runId: string): Promise<RunEnd | undefined | null>;
+  /** The ends of those of these runs that have one; whoever ends the others will announce it. */
+  watch(runIds: readonly string[]): Promise<{ ends: RunEnd[]; unknown: string[] }>;
   /** Tells other processes what they may want to look at. A hint: it may be lost. */
   announce(hints: Hints): Promise<void>;
   /** Called with the hints of other processes. */

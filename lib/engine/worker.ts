@@ -66,6 +66,7 @@ export class Worker implements ExecutionHost {
   private nextWakeAt: number | null = null;
   private reserved = 0;
   private isClaiming = false;
+  private claiming: Promise<void> = Promise.resolve();
   private hasBacklog = false;
   private isStopped = true;
   private renewedAt = 0;
@@ -134,10 +135,19 @@ export class Worker implements ExecutionHost {
 
   // ---- starts in this process
 
-  /** Marks the runs that this worker could begin at once, and keeps slots for them. */
-  reserveFor(runs: readonly NewRun[]): void {
+  /**
+   * Marks the runs that this worker can begin at once, and keeps slots for them. A claim that is under way holds all free
+   * slots and mostly needs few of them, so it is waited for.
+   */
+  async placementForStarts(runs: readonly NewRun[]): Promise<Placement> {
+    await this.claiming;
+    this.reserveFor(runs, 0);
+    return this.placement;
+  }
+
+  private reserveFor(runs: readonly NewRun[], slotsAboutToBeFree: number): void {
     for (const run of runs) {
-      run.eager = this.canBegin(run) && this.freeSlots > 0;
+      run.eager = this.canBegin(run) && this.freeSlots + slotsAboutToBeFree > 0;
       if (run.eager) this.reserved++;
     }
   }
@@ -154,7 +164,7 @@ export class Worker implements ExecutionHost {
     }
   }
 
-  get placement(): Placement {
+  private get placement(): Placement {
     return { workerId: this.isDraining || this.isStopped ? undefined : this.id, definitions: this.parts.registry.ids(), resident: [] };
   }
 
@@ -250,7 +260,9 @@ export class Worker implements ExecutionHost {
     this.hasBacklog = true;
     if (this.isClaiming) return;
     this.isClaiming = true;
-    setImmediate(() => void this.claim());
+    setImmediate(() => {
+      this.claiming = this.claim();
+    });
   }
 
   private async claim(): Promise<void> {
@@ -303,7 +315,9 @@ export class Worker implements ExecutionHost {
   // ---- commits
 
   private placementFor(writes: readonly RunWrite[]): Placement {
-    for (const write of writes) this.reserveFor(write.children);
+    // A run that parks or ends leaves its slot to the children that start in the same commit.
+    const leaving = writes.filter(({ move }) => move !== null).length;
+    for (const write of writes) this.reserveFor(write.children, leaving);
     const resident = this.takesRuns ? writes.filter((write) => this.endsAndWakesResident(write)).map((write) => write.parentId!) : [];
     return { ...this.placement, resident };
   }

@@ -10,7 +10,10 @@ import type { OrchestrationModuleOptions } from './module-options.js';
  * Which database: the one that the options name; else the app's default TypeORM DataSource, if it is PostgreSQL; else the
  * embedded one, which production refuses.
  */
-export async function connectionFor({ dataSource, connection }: OrchestrationModuleOptions, moduleRef: ModuleRef): Promise<PostgresOptions> {
+export async function connectionFor(
+  { dataSource, connection }: OrchestrationModuleOptions,
+  moduleRef: ModuleRef,
+): Promise<PostgresOptions> {
   if (connection) return connection;
   if (dataSource !== undefined) return named(dataSource, moduleRef);
   const appDataSource = find(moduleRef, DataSource);
@@ -25,9 +28,16 @@ export async function connectionFor({ dataSource, connection }: OrchestrationMod
 }
 
 function named(dataSource: string | InjectionToken | DataSource, moduleRef: ModuleRef): PostgresOptions {
-  const found = isDataSource(dataSource) ? dataSource : tokensOf(dataSource).map((token) => find(moduleRef, token)).find((one) => one !== undefined);
+  const found = isDataSource(dataSource)
+    ? dataSource
+    : tokensOf(dataSource)
+        .map((token) => find(moduleRef, token))
+        .find((one) => one !== undefined);
   if (!found) throw new DefinitionError([`forRoot: there is no TypeORM DataSource '${String(dataSource)}' in the app`]);
-  if (found.options.type !== 'postgres') throw new DefinitionError([`forRoot: the DataSource is of type '${found.options.type}', and only 'postgres' is supported`]);
+  if (found.options.type !== 'postgres')
+    throw new DefinitionError([
+      `forRoot: the DataSource is of type '${found.options.type}', and only 'postgres' is supported`,
+    ]);
   return found.options;
 }
 

@@ -55,18 +55,28 @@ export function workflowOptionsOf(target: object): WorkflowOptions | undefined {
 export function stepsOf(target: object): StepDeclaration[] {
   const steps = new Map<string, StepDeclaration>();
   for (let type: object | null = target; type; type = Object.getPrototypeOf(type) as object | null) {
-    for (const step of (Reflect.getOwnMetadata(STEPS, type) ?? []) as StepDeclaration[]) if (!steps.has(step.method)) steps.set(step.method, step);
+    for (const step of (Reflect.getOwnMetadata(STEPS, type) ?? []) as StepDeclaration[])
+      if (!steps.has(step.method)) steps.set(step.method, step);
   }
   return [...steps.values()];
 }
 
-function recorded(method: string, body: (...args: unknown[]) => unknown, options: StepOptions): (...args: unknown[]) => unknown {
+function recorded(
+  method: string,
+  body: (...args: unknown[]) => unknown,
+  options: StepOptions,
+): (...args: unknown[]) => unknown {
   let plan: PlannedStep | undefined;
   const step = function (this: object, ...args: unknown[]): unknown {
     const frame = currentFrame();
     if (!frame) return body.apply(this, args);
     plan ??= planStep(options);
-    return callStep(frame, { name: options.name ?? defaultName(frame, this, method), args, plan, body: () => body.apply(this, args) });
+    return callStep(frame, {
+      name: options.name ?? defaultName(frame, this, method),
+      args,
+      plan,
+      body: () => body.apply(this, args),
+    });
   };
   for (const key of Reflect.getMetadataKeys(body)) Reflect.defineMetadata(key, Reflect.getMetadata(key, body), step);
   Object.defineProperty(step, 'name', { value: method });
@@ -85,6 +95,8 @@ export function stepProblemsOf(target: { name: string }): string[] {
   const twice = new Set(names.filter((name, index) => names.indexOf(name) !== index));
   return [
     ...[...twice].map((name) => `${target.name}: the step name '${name}' is used twice`),
-    ...steps.flatMap(({ method, options }) => stepProblems(options).map((problem) => `${target.name}.${method}: ${problem}`)),
+    ...steps.flatMap(({ method, options }) =>
+      stepProblems(options).map((problem) => `${target.name}.${method}: ${problem}`),
+    ),
   ];
 }

@@ -1,4 +1,10 @@
-import { type BeforeApplicationShutdown, Logger, type OnApplicationBootstrap, type OnApplicationShutdown, type OnModuleInit } from '@nestjs/common';
+import {
+  type BeforeApplicationShutdown,
+  Logger,
+  type OnApplicationBootstrap,
+  type OnApplicationShutdown,
+  type OnModuleInit,
+} from '@nestjs/common';
 import type { DiscoveryService, ModuleRef } from '@nestjs/core';
 import { Subject } from 'rxjs';
 import { DatabaseClock } from '../engine/clock.js';
@@ -12,7 +18,13 @@ import { migrate } from '../store/migrate.js';
 import { TypeOrmStore } from '../store/typeorm-store.js';
 import { connectionFor } from './data-source.js';
 import { explore } from './explorer.js';
-import { DEFAULT_MAX_BYTES, DEFAULT_SCHEMA, moduleProblems, type OrchestrationModuleOptions, toWorkerSettings } from './module-options.js';
+import {
+  DEFAULT_MAX_BYTES,
+  DEFAULT_SCHEMA,
+  moduleProblems,
+  type OrchestrationModuleOptions,
+  toWorkerSettings,
+} from './module-options.js';
 
 interface Connected {
   engine: Engine;
@@ -23,7 +35,9 @@ interface Connected {
  * One engine in the life of a Nest app: checked and connected at init (or at its first use before that), working from
  * bootstrap on, drained before TypeORM closes its connections, closed last.
  */
-export class EngineHost implements OnModuleInit, OnApplicationBootstrap, BeforeApplicationShutdown, OnApplicationShutdown {
+export class EngineHost
+  implements OnModuleInit, OnApplicationBootstrap, BeforeApplicationShutdown, OnApplicationShutdown
+{
   readonly events$ = new Subject<RunEvent>();
   private readonly logger = new Logger('Orchestration');
   private connecting: Promise<Connected> | undefined;
@@ -82,7 +96,11 @@ export class EngineHost implements OnModuleInit, OnApplicationBootstrap, BeforeA
 
   private async open(): Promise<Connected> {
     const registry = this.defined();
-    const { schema = DEFAULT_SCHEMA, payload, migrate: mayMigrate = process.env['NODE_ENV'] !== 'production' } = this.options;
+    const {
+      schema = DEFAULT_SCHEMA,
+      payload,
+      migrate: mayMigrate = process.env['NODE_ENV'] !== 'production',
+    } = this.options;
     const database = await Database.open(await connectionFor(this.options, this.moduleRef), schema);
     try {
       await migrate(database, mayMigrate);

@@ -1,7 +1,15 @@
 import type { DiscoveryService } from '@nestjs/core';
-import { definitionId, type WorkflowClass, type WorkflowDefinition, type WorkflowHandler, workflowProblems } from '../engine/definition.js';
+import {
+  definitionId,
+  type WorkflowClass,
+  type WorkflowDefinition,
+  type WorkflowHandler,
+  type WorkflowOptions,
+  workflowProblems,
+} from '../engine/definition.js';
 import { parseDuration } from '../engine/duration.js';
 import { stepProblemsOf, stepsOf, workflowOptionsOf } from './decorators.js';
+import { engineNameOf } from './tokens.js';
 
 type Provider = ReturnType<DiscoveryService['getProviders']>[number];
 type ProviderClass = (abstract new (...args: never[]) => object) & { name: string };
@@ -27,42 +35,97 @@ export interface Exploration {
 
 /** Finds the workflow classes of an engine wherever they are provided, and checks every definition. */
 export function explore(discovery: DiscoveryService, engine: string | undefined): Exploration {
-  const providers = uniqueByClass(discovery.getProviders());
-  const assignments = discovery.getProviders().flatMap(({ instance }) => (instance instanceof FeatureAssignment ? [instance] : []));
-  const exploration: Exploration = { definitions: [], problems: [] };
-  for (const [target, provider] of providers) {
-    exploration.problems.push(...(stepsOf(target).length ? stepProblemsOf(target) : []));
+  const all = discovery.getProviders();
+  const assignments = all.flatMap(({ instance }) => (instance instanceof FeatureAssignment ? [instance] : []));
+  const known = all.flatMap(({ token }) => engineNameOf(token) ?? []);
+  const problems = [...engineProblems(known), ...assignments.flatMap(featureProblems)];
+  const definitions: WorkflowDefinition[] = [];
+  for (const [target, provider] of uniqueByClass(all)) {
+    problems.push(...stepProblemsOf(target));
     const options = workflowOptionsOf(target);
     if (!options) continue;
-    const engines = assignments.filter(({ classes }) => classes.includes(target)).map((assignment) => assignment.engine);
-    if (options.orchestration !== undefined || engines.length === 0) engines.push(options.orchestration);
+    const engines = enginesOf(target, options, assignments);
+    const unknown = engines.filter((name) => !known.includes(name ?? ''));
+    problems.push(...unknown.map((name) => `${target.name}: there is no OrchestrationModule ${named(name)}`));
     if (!engines.includes(engine)) continue;
-    const problems = [...workflowProblems(options), ...classProblems(target, provider)];
-    if (problems.length) exploration.problems.push(...problems.map((problem) => `${target.name}: ${problem}`));
-    else exploration.definitions.push(toDefinition(target, provider));
+    const own = [...workflowProblems(options), ...classProblems(target, provider)];
+    problems.push(...own.map((problem) => `${target.name}: ${problem}`));
+    if (own.length === 0) definitions.push(toDefinition(target, provider));
   }
-  exploration.problems.push(...duplicates(exploration.definitions));
-  return exploration;
+  return { definitions, problems: [...problems, ...duplicates(definitions)] };
+}
+
+/** The engines that run a workflow: those that it or a feature names, else the one without a name. */
+function enginesOf(
+  target: ProviderClass,
+  { orchestration }: WorkflowOptions,
+  assignments: FeatureAssignment[],
+): (string | undefined)[] {
+  const assigned = assignments.filter(({ classes }) => classes.includes(target)).map(({ engine }) => engine);
+  return orchestration !== undefined || assigned.length === 0 ? [...assigned, orchestration] : assigned;
 }
 
 function uniqueByClass(providers: Provider[]): Map<ProviderClass, Provider> {
   const unique = new Map<ProviderClass, Provider>();
   for (const provider of providers) {
-    const target = provider.metatype as ProviderClass | null;
-    if (typeof target === 'function' && target.prototype && !unique.has(target)) unique.set(target, provider);
+    const target = classOf(provider);
+    if (target && !unique.has(target)) unique.set(target, provider);
   }
   return unique;
 }
 
+/**
+ * A workflow class that is provided by other means (overridden in a test, made by a factory) stays that workflow. Else a
+ * provider that is a value or comes from a factory has the class of what it gives.
+ */
+function classOf(provider: Provider): ProviderClass | undefined {
+  if (typeof provider.token === 'function' && workflowOptionsOf(provider.token)) return provider.token as ProviderClass;
+  if (!provider.isNotMetatype) return provider.metatype as ProviderClass;
+  const instance = provider.instance as unknown;
+  return typeof instance === 'object' && instance !== null
+    ? (instance.constructor as ProviderClass | undefined)
+    : undefined;
+}
+
+function engineProblems(names: string[]): string[] {
+  const twice = new Set(names.filter((name, index) => names.indexOf(name) !== index));
+  return [...twice].map(
+    (name) =>
+      `forRoot: two OrchestrationModules are ${named(name || undefined)}; import it once, or give one of them another name`,
+  );
+}
+
+function named(engine: string | undefined): string {
+  return engine === undefined ? 'without a name' : `with the name '${engine}'`;
+}
+
+function featureProblems({ classes }: FeatureAssignment): string[] {
+  return classes
+    .filter((target) => !workflowOptionsOf(target as object))
+    .map(
+      (target) =>
+        `forFeature: ${(target as ProviderClass).name} has no @Workflow(); provide what is no workflow in the module itself`,
+    );
+}
+
 function classProblems(target: ProviderClass, provider: Provider): string[] {
   const problems: string[] = [];
-  if (!provider.isDependencyTreeStatic()) problems.push('a workflow class (or what it injects) must not be request-scoped: a run outlives every request');
+  if (provider.isTransient)
+    problems.push('a workflow class must not be transient: the engine needs the one instance of it');
+  if (!provider.isDependencyTreeStatic())
+    problems.push('a workflow class (or what it injects) must not be request-scoped: a run outlives every request');
   if (typeof (target.prototype as { run?: unknown }).run !== 'function') problems.push('it has no run method');
   return problems;
 }
 
 function toDefinition(target: ProviderClass, provider: Provider): WorkflowDefinition {
-  const { name = defaultName(target.name), version = 1, queue = 'default', timeout, cancelTimeout = DEFAULT_CANCEL_TIMEOUT } = workflowOptionsOf(target)!;
+  const {
+    name = defaultName(target.name),
+    version = 1,
+    queue = 'default',
+    timeout,
+    cancelTimeout = DEFAULT_CANCEL_TIMEOUT,
+  } = workflowOptionsOf(target)!;
   return {
     name,
     version,
@@ -89,5 +152,7 @@ function duplicates(definitions: WorkflowDefinition[]): string[] {
     const id = definitionId(name, version);
     byId.set(id, [...(byId.get(id) ?? []), target.name]);
   }
-  return [...byId].filter(([, names]) => names.length > 1).map(([id, names]) => `${names.join(' and ')} are both ${id}: give one another name or version`);
+  return [...byId]
+    .filter(([, names]) => names.length > 1)
+    .map(([id, names]) => `${names.join(' and ')} are both ${id}: give one another name or version`);
 }

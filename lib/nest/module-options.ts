@@ -43,6 +43,8 @@ export interface OrchestrationModuleOptions {
 
 export const DEFAULT_SCHEMA = 'orchestration';
 export const DEFAULT_MAX_BYTES = 2 * 1024 * 1024;
+/** PostgreSQL silently cuts longer names off. */
+const LONGEST_IDENTIFIER = 63;
 const SHORTEST_LEASE_MS = 1_000;
 
 const WORKER_DEFAULTS = {
@@ -54,9 +56,12 @@ const WORKER_DEFAULTS = {
   pollInterval: '1s',
 } as const satisfies WorkerOptions;
 
-export function toWorkerSettings(options: WorkerOptions | false | undefined, registry: WorkflowRegistry): WorkerSettings | undefined {
+export function toWorkerSettings(
+  options: WorkerOptions | false | undefined,
+  registry: WorkflowRegistry,
+): WorkerSettings | undefined {
   if (options === false) return undefined;
-  const { lease, shutdownTimeout, pollInterval, queues, ...rest } = { ...WORKER_DEFAULTS, ...options };
+  const { lease, shutdownTimeout, pollInterval, queues, ...rest } = { ...WORKER_DEFAULTS, ...given(options) };
   return {
     ...rest,
     queues: queues ?? [...new Set(['default', ...registry.queues()])],
@@ -66,41 +71,80 @@ export function toWorkerSettings(options: WorkerOptions | false | undefined, reg
   };
 }
 
-const OPTIONS = new Set<string>(['dataSource', 'connection', 'schema', 'migrate', 'worker', 'payload'] satisfies (keyof OrchestrationModuleOptions)[]);
+const OPTIONS = new Set<string>([
+  'dataSource',
+  'connection',
+  'schema',
+  'migrate',
+  'worker',
+  'payload',
+] satisfies (keyof OrchestrationModuleOptions)[]);
 const WORKER_OPTIONS = new Set([...Object.keys(WORKER_DEFAULTS), 'queues']);
 
 /** What is wrong with the options of the module, for the report at boot. */
 export function moduleProblems(options: OrchestrationModuleOptions): string[] {
   const problems = unknown('forRoot', options, OPTIONS);
-  if (options.dataSource !== undefined && options.connection !== undefined) problems.push('forRoot: give dataSource or connection, not both');
-  if (options.schema !== undefined && (typeof options.schema !== 'string' || options.schema === '')) problems.push('forRoot: schema must be a text that is not empty');
-  if (options.connection && options.connection.type !== 'postgres') problems.push(`forRoot: connection.type must be 'postgres', not '${String(options.connection.type)}'`);
+  if (options.dataSource !== undefined && options.connection !== undefined)
+    problems.push('forRoot: give dataSource or connection, not both');
+  if (options.schema !== undefined && !isIdentifier(options.schema))
+    problems.push(
+      `forRoot: schema must be a text of 1 to ${LONGEST_IDENTIFIER} bytes, not '${String(options.schema)}'`,
+    );
+  if (options.connection && options.connection.type !== 'postgres')
+    problems.push(`forRoot: connection.type must be 'postgres', not '${String(options.connection.type)}'`);
   if (options.payload) {
     problems.push(...unknown('payload', options.payload, new Set(['maxBytes'])));
-    if (!isCount(options.payload.maxBytes ?? 1, 1)) problems.push(`payload.maxBytes must be a whole number from 1, not ${options.payload.maxBytes}`);
+    if (!isCount(options.payload.maxBytes ?? 1, 1))
+      problems.push(`payload.maxBytes must be a whole number from 1, not ${options.payload.maxBytes}`);
   }
   return options.worker ? [...problems, ...workerProblems(options.worker)] : problems;
 }
 
 function workerProblems(worker: WorkerOptions): string[] {
   const problems = unknown('worker', worker, WORKER_OPTIONS);
-  const { concurrency, maxRecoveries, stickyRuns, lease, shutdownTimeout, pollInterval, queues } = { ...WORKER_DEFAULTS, ...worker };
-  for (const [option, value, least] of [['concurrency', concurrency, 1], ['maxRecoveries', maxRecoveries, 1], ['stickyRuns', stickyRuns, 1]] as const) {
+  const { concurrency, maxRecoveries, stickyRuns, lease, shutdownTimeout, pollInterval, queues } = {
+    ...WORKER_DEFAULTS,
+    ...given(worker),
+  };
+  for (const [option, value, least] of [
+    ['concurrency', concurrency, 1],
+    ['maxRecoveries', maxRecoveries, 1],
+    ['stickyRuns', stickyRuns, 1],
+  ] as const) {
     if (!isCount(value, least)) problems.push(`worker.${option} must be a whole number from ${least}, not ${value}`);
   }
-  for (const [option, value, least] of [['lease', lease, SHORTEST_LEASE_MS], ['shutdownTimeout', shutdownTimeout, 0], ['pollInterval', pollInterval, 10]] as const) {
-    if (!((tryParseDuration(value) ?? -1) >= least)) problems.push(`worker.${option} must be a duration of at least ${least} ms, not '${value}'`);
+  for (const [option, value, least] of [
+    ['lease', lease, SHORTEST_LEASE_MS],
+    ['shutdownTimeout', shutdownTimeout, 0],
+    ['pollInterval', pollInterval, 10],
+  ] as const) {
+    if (!((tryParseDuration(value) ?? -1) >= least))
+      problems.push(`worker.${option} must be a duration of at least ${least} ms, not '${value}'`);
   }
-  if (queues !== undefined && !(Array.isArray(queues) && queues.length > 0 && queues.every((queue) => typeof queue === 'string' && queue !== ''))) {
+  if (
+    queues !== undefined &&
+    !(Array.isArray(queues) && queues.length > 0 && queues.every((queue) => typeof queue === 'string' && queue !== ''))
+  ) {
     problems.push('worker.queues must be a list of queue names');
   }
   return problems;
+}
+
+/** An option that is `undefined` is not given: `lease: process.env.LEASE` means the default where there is none. */
+function given(options: WorkerOptions = {}): WorkerOptions {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
 }
 
 function unknown(where: string, options: object, known: ReadonlySet<string>): string[] {
   return Object.keys(options)
     .filter((option) => !known.has(option))
     .map((option) => `${where}: unknown option '${option}' (known: ${[...known].join(', ')})`);
+}
+
+function isIdentifier(value: unknown): boolean {
+  return (
+    typeof value === 'string' && value !== '' && !value.includes('\0') && Buffer.byteLength(value) <= LONGEST_IDENTIFIER
+  );
 }
 
 function isCount(value: unknown, least: number): boolean {

@@ -6,8 +6,13 @@ import { RunContext } from '../engine/run-context.js';
 import { EngineHost } from './engine-host.js';
 import { FeatureAssignment } from './explorer.js';
 import type { OrchestrationModuleOptions } from './module-options.js';
-import { type ASYNC_OPTIONS_TYPE, ConfigurableModuleClass, MODULE_OPTIONS_TOKEN, type OPTIONS_TYPE } from './orchestration.module-definition.js';
-import { orchestratorToken } from './tokens.js';
+import {
+  type ASYNC_OPTIONS_TYPE,
+  ConfigurableModuleClass,
+  MODULE_OPTIONS_TOKEN,
+  type OPTIONS_TYPE,
+} from './orchestration.module-definition.js';
+import { hostToken, orchestratorToken } from './tokens.js';
 
 /**
  * Durable workflows on the app's PostgreSQL. Import it once (`forRoot`, `forRootAsync`); it is global. Workflow classes
@@ -29,7 +34,11 @@ export class OrchestrationModule extends ConfigurableModuleClass {
   /** Provides workflow classes; with a name, for the engine of that name. */
   static forFeature(workflows: (new (...args: never[]) => object)[], name?: string): DynamicModule {
     const assignment = new FeatureAssignment(workflows, name);
-    return { module: FeatureModule, providers: [...(workflows as Provider[]), { provide: assignment.token, useValue: assignment }], exports: workflows as Provider[] };
+    return {
+      module: FeatureModule,
+      providers: [...(workflows as Provider[]), { provide: assignment.token, useValue: assignment }],
+      exports: workflows as Provider[],
+    };
   }
 }
 
@@ -37,12 +46,16 @@ export class OrchestrationModule extends ConfigurableModuleClass {
 class FeatureModule {}
 
 function withServices(module: DynamicModule, name: string | undefined): DynamicModule {
-  const host = `EngineHost:${name ?? ''}`;
+  const host = hostToken(name);
   const services: Provider[] = [
     {
       provide: host,
       inject: [MODULE_OPTIONS_TOKEN, DiscoveryService, ModuleRef],
-      useFactory: (options: OrchestrationModuleOptions, discovery: DiscoveryService, moduleRef: ModuleRef) => new EngineHost(name, options, discovery, moduleRef),
+      useFactory: (
+        options: OrchestrationModuleOptions | undefined,
+        discovery: DiscoveryService,
+        moduleRef: ModuleRef,
+      ) => new EngineHost(name, options ?? {}, discovery, moduleRef),
     },
     {
       provide: orchestratorToken(name),
@@ -52,5 +65,9 @@ function withServices(module: DynamicModule, name: string | undefined): DynamicM
     { provide: ChildOrchestrator, useFactory: () => new ChildOrchestrator() },
     { provide: RunContext, useFactory: () => new RunContext((context) => new Logger(context)) },
   ];
-  return { ...module, providers: [...(module.providers ?? []), ...services], exports: [orchestratorToken(name), ChildOrchestrator, RunContext] };
+  return {
+    ...module,
+    providers: [...(module.providers ?? []), ...services],
+    exports: [orchestratorToken(name), ChildOrchestrator, RunContext],
+  };
 }

@@ -11,6 +11,7 @@ import type { Statement } from './statements/statement.js';
 import { isInDoubt, isTransient } from './transient-errors.js';
 
 export type PostgresOptions = Extract<DataSourceOptions, { type: 'postgres' }>;
+type Credentials = Pick<PostgresOptions, 'url' | 'host' | 'port' | 'username' | 'password' | 'database' | 'ssl'>;
 export type Run = <Row>(statement: Statement, values: readonly unknown[]) => Promise<Row[]>;
 
 /** Enough for the commit lanes, the starts, the claims, the heartbeat, the listener and some queries at a time. */
@@ -124,34 +125,41 @@ function runOn(client: PoolClient): Run {
   return async <Row>(statement: Statement, values: readonly unknown[]) => (await client.query({ ...statement, values: values as unknown[] })).rows as Row[];
 }
 
+/**
+ * How to reach the database, and nothing else of the app's options: its naming strategy, table prefix, replicas or isolation
+ * level are for its own entities.
+ */
 function engineOptions(options: PostgresOptions, schema: string): PostgresOptions {
+  const { driver, nativeDriver, connectTimeoutMS = CONNECT_TIMEOUT_MS, applicationName = 'nestjs-orchestration' } = options;
   return {
-    ...options,
+    type: 'postgres',
+    ...credentialsOf(options),
+    ...(driver ? { driver: driver as unknown } : {}),
+    ...(nativeDriver ? { nativeDriver: nativeDriver as unknown } : {}),
     schema,
     entities: [RunEntity, HistoryEntity, WorkerEntity, WatchEntity],
     migrations: [CreateTables1763600000000],
     migrationsTableName: 'migrations',
     migrationsTransactionMode: 'all',
-    subscribers: [],
-    synchronize: false,
-    dropSchema: false,
-    migrationsRun: false,
     installExtensions: false,
-    cache: false,
     logging: false,
     poolSize: POOL_SIZE,
-    connectTimeoutMS: options.connectTimeoutMS ?? CONNECT_TIMEOUT_MS,
-    applicationName: options.applicationName ?? 'nestjs-orchestration',
+    connectTimeoutMS,
+    applicationName,
     poolErrorHandler: () => {},
     extra: { keepAlive: true, query_timeout: READ_TIMEOUT_MS, ...(options.extra as object | undefined), max: POOL_SIZE },
   };
 }
 
+/** Of the primary: a replica lags behind, and takes no writes. */
+function credentialsOf(options: PostgresOptions): Credentials {
+  const { url, host, port, username, password, database, ssl } = { ...options, ...options.replication?.master };
+  return { url, host, port, username, password, database, ssl };
+}
+
 /** `host:port/database`, without user and password. */
 function addressOf(options: PostgresOptions): string {
-  const url = options.url && URL.canParse(options.url) ? new URL(options.url) : undefined;
-  const host = url?.hostname || options.host || 'localhost';
-  const port = url?.port || options.port || 5432;
-  const database = url?.pathname.slice(1) || options.database || '';
-  return `${host}:${port}/${database}`;
+  const { url: text, host, port, database } = credentialsOf(options);
+  const url = text && URL.canParse(text) ? new URL(text) : undefined;
+  return `${url?.hostname || host || 'localhost'}:${url?.port || port || 5432}/${url?.pathname.slice(1) || database || ''}`;
 }

@@ -10,21 +10,25 @@ const INSUFFICIENT_PRIVILEGE = '42501';
  * and then find nothing to do.
  */
 export async function migrate(database: Database, mayMigrate: boolean): Promise<void> {
-  const pending = await pendingMigrations(database);
-  if (pending.length === 0) return;
-  if (!mayMigrate) throw new SchemaBehindError(database.schema, pending);
   try {
+    const pending = await pendingMigrations(database);
+    if (pending.length === 0) return;
+    if (!mayMigrate) throw new SchemaBehindError(database.schema, pending);
     await underLock(database, async () => {
       await database.dataSource.query(`create schema if not exists ${quoteIdentifier(database.schema)}`);
       await database.dataSource.runMigrations();
     });
   } catch (error) {
     if ((error as { code?: string }).code !== INSUFFICIENT_PRIVILEGE) throw error;
-    throw new DatabaseUnavailableError(database.address, {
-      cause: error,
-      advice: `The user may not create the schema "${database.schema}" or its tables: grant CREATE on the database, or migrate with another user and set migrate: false.`,
-    });
+    throw new DatabaseUnavailableError(database.address, { cause: error, advice: adviceOnRights(database.schema) });
   }
+}
+
+function adviceOnRights(schema: string): string {
+  return (
+    `The user needs CREATE on the database to make the schema "${schema}" and its tables. Grant it; or migrate with another user, ` +
+    'grant this one USAGE on the schema and SELECT, INSERT, UPDATE, DELETE on its tables, and set migrate: false.'
+  );
 }
 
 async function pendingMigrations(database: Database): Promise<string[]> {

@@ -74,6 +74,25 @@ export function writeToRow(write: RunWrite) {
   };
 }
 
+/** A run that the end of another may wake: locked with the writes, and not written itself. */
+export function toBeWokenRow(id: string) {
+  return {
+    id,
+    epoch: null,
+    write_no: null,
+    move: null,
+    output: null,
+    error: null,
+    wake_at: null,
+    waiting_for: null,
+    seen_wakes: null,
+    knows_cancel: false,
+    has_state: false,
+    state: null,
+    attributes: null,
+  };
+}
+
 export function outcomeToRow(runId: string, outcome: RecordedOutcome) {
   return {
     run_id: runId,

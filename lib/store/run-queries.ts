@@ -13,6 +13,10 @@ const LIMIT = { default: 50, largest: 1_000 };
 const TREE_PIECE = 1_000;
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 
+export function isUuid(text: string): boolean {
+  return UUID.test(text);
+}
+
 /** What people and services look at: no transitions, no hot path. */
 export class RunQueries {
   constructor(

@@ -39,14 +39,16 @@ import {
   outcomeFromRow,
   type OutcomeRow,
   outcomeToRow,
+  toBeWokenRow,
   wokenFromRow,
   type WokenRow,
   writeToRow,
 } from './rows.js';
-import { RunQueries } from './run-queries.js';
+import { isUuid, RunQueries } from './run-queries.js';
 import { allStatements, type Statements } from './statements/all.js';
 import { CHILDREN, OUTCOMES, WRITES } from './statements/commit.sql.js';
 import { NEW_RUNS } from './statements/start.sql.js';
+import { hintChannel } from './statements/statement.js';
 import { WakeUpListener } from './wake-up-listener.js';
 
 /** How long what a user calls (start, cancel, a query) outlasts an absent database; the worker's own writes wait for ever. */
@@ -69,7 +71,7 @@ export class TypeOrmStore implements Store {
   ) {
     this.sql = allStatements(database.schema);
     this.queries = new RunQueries(database.dataSource, serializer);
-    this.channel = `${database.schema}_hints`;
+    this.channel = hintChannel(database.schema);
     this.listener = new WakeUpListener(database, this.channel);
     this.canceller = new Canceller(this.sql, serializer);
   }
@@ -189,16 +191,13 @@ export class TypeOrmStore implements Store {
   }
 
   private async commitOn(run: Run, writes: readonly RunWrite[], placement: Placement): Promise<CommitResult> {
-    const locks = new Set<string>();
-    for (const write of writes) {
-      locks.add(write.runId);
-      if (write.parentId && write.move && write.move.to !== 'waiting') locks.add(write.parentId);
-    }
+    const written = new Set(writes.map((write) => write.runId));
+    const mayWake = new Set<string>();
+    for (const { parentId, move } of writes) if (parentId && move && move.to !== 'waiting' && !written.has(parentId)) mayWake.add(parentId);
     const rows = await run<CommitRow>(this.sql.commitWrites, [
-      ...WRITES.parameters(writes.map(writeToRow)),
+      ...WRITES.parameters([...writes.map(writeToRow), ...[...mayWake].map(toBeWokenRow)]),
       ...OUTCOMES.parameters(writes.flatMap((write) => write.outcomes.map((outcome) => outcomeToRow(write.runId, outcome)))),
       ...CHILDREN.parameters(writes.flatMap((write) => write.children.map(childToRow))),
-      [...locks],
       placement.workerId ?? null,
       placement.definitions.map(toSqlText),
       placement.resident,
@@ -288,12 +287,13 @@ export class TypeOrmStore implements Store {
 
   // ---- watching and hints
 
-  async watch(runId: string): Promise<RunEnd | undefined | null> {
-    const [ended] = await this.called(() => this.database.run<RunEndRow>(this.sql.loadEnds, [[runId]]));
-    if (ended) return endFromRow(ended);
-    const [row] = await this.called(() => this.database.run<RunEndRow & { ended: boolean }>(this.sql.watchRun, [runId]));
-    if (!row) return null;
-    return row.ended ? endFromRow(row) : undefined;
+  /** First the mark, then the look: an end in between is seen, a later one announced. */
+  async watch(runIds: readonly string[]): Promise<{ ends: RunEnd[]; unknown: string[] }> {
+    const known = runIds.filter(isUuid);
+    const active = await this.called(() => this.database.run<{ id: string }>(this.sql.markWatched, [known]));
+    const ends = (await this.called(() => this.database.run<RunEndRow>(this.sql.loadEnds, [known]))).map(endFromRow);
+    const seen = new Set([...active, ...ends].map(({ id }) => id));
+    return { ends, unknown: runIds.filter((id) => !seen.has(id)) };
   }
 
   async announce({ queues, workers, ended }: Hints): Promise<void> {

@@ -1,6 +1,7 @@
 import { RowSet } from './row-set.js';
 import { BEGINS, headOfQueues } from './start.sql.js';
 
+/** The writes, and with `epoch` null the runs that the end of one may wake. */
 export const WRITES = new RowSet({
   id: 'uuid',
   epoch: 'int',
@@ -64,7 +65,7 @@ const outcomesAt = 1 + WRITES.width;
 const childrenAt = outcomesAt + OUTCOMES.width;
 const childIds = `$${childrenAt}`;
 const after = childrenAt + CHILDREN.width;
-const [lockIds, workerId, definitions, residents] = [`$${after}`, `$${after + 1}`, `$${after + 2}`, `$${after + 3}`];
+const [workerId, definitions, residents] = [`$${after}`, `$${after + 1}`, `$${after + 2}`];
 
 /**
  * Group commit: the writes of many runs as one statement.
@@ -77,30 +78,31 @@ const [lockIds, workerId, definitions, residents] = [`$${after}`, `$${after + 1}
  * wake: whom the ends of runs wake. The row is touched whatever its status, so that no wake-up is lost to a park.
  * change: a run may be written and woken in one statement, and PostgreSQL updates a row once at most; so both are joined.
  *
- * Takes: WRITES, OUTCOMES, CHILDREN, ids to lock, worker id, definitions, resident runs (see Placement).
+ * The sets are derived from each other by filters, with few joins: the planner takes each for a handful of rows, and its
+ * nested loops over two sets of hundreds would take longer than all the rest.
+ *
+ * Takes: WRITES, OUTCOMES, CHILDREN, worker id, definitions, resident runs (see Placement).
  * Returns a row for each owned write ('own'), each woken run ('woken') and each child that is there ('child').
  */
 const commitWrites = `
-with write as (
-  select * from ${WRITES.unnest('w', 1)}
-),
-locked as (
-  select r.id, r.epoch, r.write_no, r.status, r.wakes, r.queue, r.worker_id,
-    r.cancel_requested_at, r.cancel_reason, r.parent_id, r.awaited, r.watched
-  from @schema.run r
-  where r.id = any(${lockIds}::uuid[])
+with locked as (
+  select w.*, r.epoch as stored_epoch, r.write_no as stored_write_no, r.status, r.wakes, r.worker_id,
+    r.cancel_requested_at, r.cancel_reason, r.watched,
+    case when r.awaited then r.parent_id end as waiting_parent
+  from ${WRITES.unnest('w', 1)}
+  join @schema.run r on r.id = w.id
   order by r.id
-  for no key update
+  for no key update of r
+),
+judged as (
+  select *,
+    epoch is not null and epoch = stored_epoch and (status = 'running' or stored_write_no = write_no) as is_owned,
+    coalesce(stored_write_no = write_no, false) as applied,
+    cancel_requested_at is not null and not knows_cancel as interrupted
+  from locked
 ),
 owned as (
-  select w.*, l.status, l.wakes, l.watched, l.cancel_requested_at, l.cancel_reason,
-    case when l.awaited then l.parent_id end as waiting_parent,
-    l.write_no = w.write_no as applied,
-    l.cancel_requested_at is not null and not w.knows_cancel as interrupted
-  from write w
-  join locked l on l.id = w.id
-  where l.epoch = w.epoch
-    and (l.status = 'running' or l.write_no = w.write_no)
+  select * from judged where is_owned
 ),
 recorded as (
   insert into @schema.history (
@@ -152,38 +154,32 @@ wake as (
   union
   select w.watcher_id from ended join @schema.watch w on w.run_id = ended.id where ended.watched
 ),
-moving as (
-  select * from owned
-  where not applied
-    and (move is not null or has_state or attributes is not null)
-),
 change as (
-  select l.id, m.write_no, m.output, m.error, m.wake_at, m.waiting_for, m.has_state, m.state, m.attributes,
-    wake.id is not null as woken,
+  select j.*, j.moves and j.has_state as sets_state, case when j.moves then j.attributes end as new_attributes, wake.id is not null as woken,
     case
-      when m.move in ('completed', 'failed', 'cancelled', 'blocked') and not m.interrupted then m.move
-      when m.move = 'waiting' and not m.interrupted and wake.id is null and l.wakes = m.seen_wakes then 'waiting'
-      when m.id is null and l.status = 'waiting' then case when l.id = any(${residents}::uuid[]) and l.worker_id = ${workerId}::uuid then 'running' else 'pending' end
-    end as status
-  from locked l
-  left join moving m on m.id = l.id
-  left join wake on wake.id = l.id
-  where m.id is not null or wake.id is not null
+      when j.moves and j.move in ('completed', 'failed', 'cancelled', 'blocked') and not j.interrupted then j.move
+      when j.moves and j.move = 'waiting' and not j.interrupted and wake.id is null and j.wakes = j.seen_wakes then 'waiting'
+      when not j.moves and j.status = 'waiting' then
+        case when j.id = any(${residents}::uuid[]) and j.worker_id = ${workerId}::uuid then 'running' else 'pending' end
+    end as next_status
+  from (select *, is_owned and not applied and (move is not null or has_state or attributes is not null) as moves from judged) j
+  left join wake on wake.id = j.id
+  where j.moves or wake.id is not null
 ),
 changed as (
   update @schema.run r
-  set status = coalesce(c.status, r.status),
-    ready_at = case when c.status = 'pending' then @schema.engine_now() else r.ready_at end,
-    wake_at = case when c.status = 'waiting' then to_timestamp(c.wake_at / 1000) when c.status is null then r.wake_at end,
-    waiting_for = case when c.status = 'waiting' then c.waiting_for when c.status is null then r.waiting_for end,
+  set status = coalesce(c.next_status, r.status),
+    ready_at = case when c.next_status = 'pending' then @schema.engine_now() else r.ready_at end,
+    wake_at = case when c.next_status = 'waiting' then to_timestamp(c.wake_at / 1000) when c.next_status is null then r.wake_at end,
+    waiting_for = case when c.next_status = 'waiting' then c.waiting_for when c.next_status is null then r.waiting_for end,
     wakes = r.wakes + c.woken::int,
-    write_no = coalesce(c.write_no, r.write_no),
-    output = case when c.status = 'completed' then c.output else r.output end,
-    error = case when c.status in ('failed', 'cancelled', 'blocked') then c.error else r.error end,
-    state = case when c.has_state then c.state else r.state end,
-    attributes = case when c.attributes is null then r.attributes else coalesce(r.attributes, '{}') || c.attributes::jsonb end,
-    worker_id = case when c.status in ('completed', 'failed', 'cancelled', 'blocked') then null else r.worker_id end,
-    finished_at = case when c.status in ('completed', 'failed', 'cancelled') then @schema.engine_now() else r.finished_at end
+    write_no = case when c.moves then c.write_no else r.write_no end,
+    output = case when c.next_status = 'completed' then c.output else r.output end,
+    error = case when c.next_status in ('failed', 'cancelled', 'blocked') then c.error else r.error end,
+    state = case when c.sets_state then c.state else r.state end,
+    attributes = case when c.new_attributes is null then r.attributes else coalesce(r.attributes, '{}') || c.new_attributes::jsonb end,
+    worker_id = case when c.next_status in ('completed', 'failed', 'cancelled', 'blocked') then null else r.worker_id end,
+    finished_at = case when c.next_status in ('completed', 'failed', 'cancelled') then @schema.engine_now() else r.finished_at end
   from change c
   where r.id = c.id
   returning r.id, r.status, r.epoch, r.wakes, r.queue, r.worker_id, c.woken
@@ -196,7 +192,7 @@ watcher as (
     wake_at = case when r.status = 'waiting' then null else r.wake_at end
   from wake
   where r.id = wake.id
-    and r.id <> all(${lockIds}::uuid[])
+    and r.id <> all($1::uuid[])
   returning r.id, r.status, r.epoch, r.wakes, r.queue, r.worker_id
 )
 select 'own' as tag, o.id, coalesce(changed.status, o.status) as status, coalesce(changed.wakes, o.wakes) as wakes,
@@ -221,20 +217,36 @@ select 'child', r.id, r.status, null, null, null, null, null, null, null, extrac
 from @schema.run r
 where r.id = any(${childIds}::uuid[])`;
 
-/** Own children whose end shall wake their parent from now on. Takes: parent id, child ids. Locks the children. */
+/** Own children whose end shall wake their parent from now on. Takes: parent id, child ids. Locks the children, in the order of ids. */
 const awaitChildren = `
-update @schema.run
+with target as (
+  select id
+  from @schema.run
+  where id = any($2::uuid[])
+    and parent_id = $1::uuid
+  order by id
+  for no key update
+)
+update @schema.run r
 set awaited = true
-where id = any($2::uuid[])
-  and parent_id = $1::uuid`;
+from target
+where r.id = target.id`;
 
 /** Other runs whose end shall wake a run from now on. Takes: the waiting run, the others. Locks the others. */
 const watchRuns = `
-with wanted as (
-  update @schema.run
-  set watched = true
+with target as (
+  select id
+  from @schema.run
   where id = any($2::uuid[])
-  returning id
+  order by id
+  for no key update
+),
+wanted as (
+  update @schema.run r
+  set watched = true
+  from target
+  where r.id = target.id
+  returning r.id
 )
 insert into @schema.watch (run_id, watcher_id)
 select id, $1::uuid

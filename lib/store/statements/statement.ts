@@ -15,6 +15,11 @@ export function quoteIdentifier(name: string): string {
   return `"${name.replaceAll('"', '""')}"`;
 }
 
+/** The channel of an engine's hints. As long as a schema's name may be, a channel's may not. */
+export function hintChannel(schema: string): string {
+  return `orchestration_hints_${hash(schema)}`;
+}
+
 /** Two engines with different schemas may share a connection through a pooler: their statement names must differ. */
 function hash(text: string): string {
   let value = 0;

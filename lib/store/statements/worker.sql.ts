@@ -154,14 +154,20 @@ select distinct unnest(definitions) as definition
 from @schema.worker
 where expires_at > @schema.engine_now()`;
 
-/**
- * The end of a run; when it has none yet, whoever ends it will announce that. One statement, so that an end at this very
- * moment is either seen here or announced. Takes: run id. Locks the run.
- */
-const watchRun = `
-update @schema.run
+/** Whoever ends these runs shall announce it. Takes: run ids. Locks the runs, in the order of ids. Returns: those that have not ended. */
+const markWatched = `
+with target as (
+  select id
+  from @schema.run
+  where id = any($1::uuid[])
+    and finished_at is null
+  order by id
+  for no key update
+)
+update @schema.run r
 set watched = true
-where id = $1::uuid
-returning id, workflow, status, output, error, finished_at is not null as ended`;
+from target
+where r.id = target.id
+returning r.id`;
 
-export const workerStatements = { registerWorker, beat, takeOver, removeExpired, handBack, removeWorker, liveDefinitions, watchRun };
+export const workerStatements = { registerWorker, beat, takeOver, removeExpired, handBack, removeWorker, liveDefinitions, markWatched };

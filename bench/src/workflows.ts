@@ -1,0 +1,40 @@
+import { ChildOrchestrator, Step, Workflow } from 'nestjs-orchestration';
+
+/** The smallest run: one step. */
+@Workflow('one-step')
+export class OneStepWorkflow {
+  async run(value: number): Promise<number> {
+    return this.work(value);
+  }
+
+  @Step()
+  async work(value: number): Promise<number> {
+    return value + 1;
+  }
+}
+
+/** Ten steps, one after the other. */
+@Workflow('ten-steps')
+export class TenStepsWorkflow {
+  async run(value: number): Promise<number> {
+    for (let step = 0; step < 10; step++) value = await this.work(value);
+    return value;
+  }
+
+  @Step()
+  async work(value: number): Promise<number> {
+    return value + 1;
+  }
+}
+
+/** A parent that calls a child of one step. */
+@Workflow('parent')
+export class ParentWorkflow {
+  constructor(private readonly children: ChildOrchestrator) {}
+
+  async run(value: number): Promise<number> {
+    return this.children.call(OneStepWorkflow, value);
+  }
+}
+
+export const WORKFLOWS = [OneStepWorkflow, TenStepsWorkflow, ParentWorkflow];
