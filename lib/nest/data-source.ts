@@ -33,7 +33,10 @@ function named(dataSource: string | InjectionToken | DataSource, moduleRef: Modu
     : tokensOf(dataSource)
         .map((token) => find(moduleRef, token))
         .find((one) => one !== undefined);
-  if (!found) throw new DefinitionError([`forRoot: there is no TypeORM DataSource '${String(dataSource)}' in the app`]);
+  if (!found)
+    throw new DefinitionError([
+      `forRoot: there is no TypeORM DataSource ${typeof dataSource === 'string' ? `'${dataSource}'` : 'with that token'} in the app`,
+    ]);
   if (found.options.type !== 'postgres')
     throw new DefinitionError([
       `forRoot: the DataSource is of type '${found.options.type}', and only 'postgres' is supported`,

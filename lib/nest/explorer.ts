@@ -8,7 +8,7 @@ import {
   workflowProblems,
 } from '../engine/definition.js';
 import { parseDuration } from '../engine/duration.js';
-import { stepProblemsOf, stepsOf, workflowOptionsOf } from './decorators.js';
+import { stepProblemsOf, workflowOptionsOf } from './decorators.js';
 import { engineNameOf } from './tokens.js';
 
 type Provider = ReturnType<DiscoveryService['getProviders']>[number];

@@ -87,9 +87,7 @@ export function moduleProblems(options: OrchestrationModuleOptions): string[] {
   if (options.dataSource !== undefined && options.connection !== undefined)
     problems.push('forRoot: give dataSource or connection, not both');
   if (options.schema !== undefined && !isIdentifier(options.schema))
-    problems.push(
-      `forRoot: schema must be a text of 1 to ${LONGEST_IDENTIFIER} bytes, not '${String(options.schema)}'`,
-    );
+    problems.push(`forRoot: schema must be a text of 1 to ${LONGEST_IDENTIFIER} bytes, not '${options.schema}'`);
   if (options.connection && options.connection.type !== 'postgres')
     problems.push(`forRoot: connection.type must be 'postgres', not '${String(options.connection.type)}'`);
   if (options.payload) {

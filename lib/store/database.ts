@@ -19,6 +19,7 @@ const POOL_SIZE = 8;
 const CONNECT_TIMEOUT_MS = 5_000;
 /** Without it, a statement into a black hole hangs for ever; the connection is thrown away after it. */
 const READ_TIMEOUT_MS = 15_000;
+const INSUFFICIENT_PRIVILEGE = '42501';
 const BACKOFF_MS = { first: 20, longest: 2_000 };
 
 /**
@@ -92,13 +93,22 @@ export class Database {
         return await work();
       } catch (error) {
         if (isInDoubt(error)) for (const listener of this.troubleListeners) listener();
-        if (!isTransient(error) || this.isClosed) throw error;
+        if (!isTransient(error) || this.isClosed) throw this.explained(error);
         if (performance.now() + pause > deadline) {
           throw new DatabaseUnavailableError(this.address, { cause: error, advice: `It was tried again for ${giveUpAfterMs / 1000} s.` });
         }
         await delay(pause * (0.5 + Math.random()));
       }
     }
+  }
+
+  /** What a user can act on: which rights are missing, and where. Other errors stay as they are. */
+  explained(error: unknown): unknown {
+    if ((error as { code?: unknown }).code !== INSUFFICIENT_PRIVILEGE) return error;
+    const advice =
+      `The user needs CREATE on the database to make the schema "${this.schema}" and its tables. Grant it; or migrate with another user, ` +
+      'grant this one USAGE on the schema and SELECT, INSERT, UPDATE, DELETE on its tables, and set migrate: false.';
+    return new DatabaseUnavailableError(this.address, { cause: error, advice });
   }
 
   /** A connection of one's own, for as long as one likes. */
@@ -130,12 +140,11 @@ function runOn(client: PoolClient): Run {
  * level are for its own entities.
  */
 function engineOptions(options: PostgresOptions, schema: string): PostgresOptions {
-  const { driver, nativeDriver, connectTimeoutMS = CONNECT_TIMEOUT_MS, applicationName = 'nestjs-orchestration' } = options;
+  const { connectTimeoutMS = CONNECT_TIMEOUT_MS, applicationName = 'nestjs-orchestration' } = options;
   return {
     type: 'postgres',
     ...credentialsOf(options),
-    ...(driver ? { driver: driver as unknown } : {}),
-    ...(nativeDriver ? { nativeDriver: nativeDriver as unknown } : {}),
+    ...(options.driver ? { driver: options.driver as unknown } : {}),
     schema,
     entities: [RunEntity, HistoryEntity, WorkerEntity, WatchEntity],
     migrations: [CreateTables1763600000000],

@@ -1,9 +1,8 @@
-import { DatabaseUnavailableError, SchemaBehindError } from '../engine/errors.js';
+import { SchemaBehindError } from '../engine/errors.js';
 import type { Database } from './database.js';
 import { quoteIdentifier } from './statements/statement.js';
 
 const UNDEFINED_TABLE = '42P01';
-const INSUFFICIENT_PRIVILEGE = '42501';
 
 /**
  * Brings the schema up to date, or says that it is behind. One process at a time: the others wait for its advisory lock
@@ -19,16 +18,8 @@ export async function migrate(database: Database, mayMigrate: boolean): Promise<
       await database.dataSource.runMigrations();
     });
   } catch (error) {
-    if ((error as { code?: string }).code !== INSUFFICIENT_PRIVILEGE) throw error;
-    throw new DatabaseUnavailableError(database.address, { cause: error, advice: adviceOnRights(database.schema) });
+    throw database.explained(error);
   }
-}
-
-function adviceOnRights(schema: string): string {
-  return (
-    `The user needs CREATE on the database to make the schema "${schema}" and its tables. Grant it; or migrate with another user, ` +
-    'grant this one USAGE on the schema and SELECT, INSERT, UPDATE, DELETE on its tables, and set migrate: false.'
-  );
 }
 
 async function pendingMigrations(database: Database): Promise<string[]> {
