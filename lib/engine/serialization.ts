@@ -9,6 +9,8 @@ import { reviveError, toStoredError, type StoredError } from './stored-error.js'
  * SQL null. Types are told by util.types and tags, never by instanceof: values cross realms in test runners.
  */
 const TYPED = '~';
+/** How paths in messages begin. */
+const ROOT = 'value';
 
 /** Turns values into what the database stores, and back. Bounded by `maxBytes`. */
 export class PayloadSerializer {
@@ -17,12 +19,22 @@ export class PayloadSerializer {
   /** The stored text of a value. Throws {@link PayloadError} naming `what`, the path and the problem. */
   encode(value: unknown, what: string): string | null {
     if (value === undefined) return null;
-    const text = isPlain(value, what) ? JSON.stringify(value) : TYPED + devalue.stringify(value, REDUCERS);
+    const text = toText(value, what);
     const bytes = Buffer.byteLength(text);
     if (bytes > this.maxBytes) {
-      throw new PayloadError(what, 'the whole value', `${bytes} bytes, and the limit is ${this.maxBytes}`, bytes);
+      throw new PayloadError(what, this.largestPath(value, what), `${bytes} bytes (the limit is ${this.maxBytes})`, bytes);
     }
     return text;
+  }
+
+  /** The innermost member that is too large all by itself, which is what to store elsewhere. */
+  private largestPath(value: unknown, what: string, path = ROOT): string {
+    if (!isObject(value) || isLeaf(value)) return path;
+    for (const [key, member] of Object.entries(value)) {
+      const isTooLarge = member !== undefined && Buffer.byteLength(toText(member, what)) > this.maxBytes;
+      if (isTooLarge) return this.largestPath(member, what, Array.isArray(value) ? `${path}[${key}]` : `${path}.${key}`);
+    }
+    return path;
   }
 
   /** The value of a stored text. */
@@ -45,6 +57,10 @@ export class PayloadSerializer {
   decodeError(text: string | null): StoredError {
     return (this.decode(text) ?? { name: 'Error', message: 'unknown' }) as StoredError;
   }
+}
+
+function toText(value: unknown, what: string): string {
+  return isPlain(value, what) ? JSON.stringify(value) : TYPED + devalue.stringify(value, REDUCERS);
 }
 
 /** Whether JSON keeps the value as it is. Throws {@link PayloadError} for what no encoding can keep. */
@@ -92,7 +108,7 @@ function isPlain(root: unknown, what: string): boolean {
     }
     ancestors.pop();
   };
-  visit(root, 'value');
+  visit(root, ROOT);
   return plain;
 }
 
