@@ -28,8 +28,10 @@ function canonical(value: unknown, ancestors: Set<object>): string {
 
 function canonicalObject(value: object, ancestors: Set<object>): string {
   if (types.isDate(value)) return `date(${value.getTime()})`;
-  if (types.isNativeError(value)) return `error(${JSON.stringify(value.name)},${JSON.stringify(value.message)})`;
+  if (types.isNativeError(value)) return `error(${canonical([value.name, value.message, (value as { code?: unknown }).code], ancestors)})`;
   if (ArrayBuffer.isView(value)) return `bytes(${Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString('base64')})`;
+  if (types.isAnyArrayBuffer(value)) return `bytes(${Buffer.from(value).toString('base64')})`;
+  if (types.isRegExp(value)) return `regexp(${String(value)})`;
   if (value instanceof AbortSignal) return 'signal';
   if (ancestors.has(value)) return 'cycle';
   ancestors.add(value);
