@@ -107,13 +107,19 @@ function describe(value: unknown): string {
   }
 }
 
+/** JSON would leave functions out in silence, and the payload's encoding refuses them. */
+function refuseCode(key: string, value: unknown): unknown {
+  if (typeof value === 'function' || typeof value === 'symbol' || types.isPromise(value)) throw new TypeError(`${key} is code`);
+  return value;
+}
+
 /** Own fields are kept when they are plain, small data; sockets and request objects are not. */
 function isStorable(value: unknown): boolean {
   if (value === null || value === undefined) return true;
   if (typeof value === 'function' || typeof value === 'symbol' || typeof value === 'bigint') return false;
   if (typeof value !== 'object') return true;
   try {
-    return JSON.stringify(value).length <= 16_384;
+    return JSON.stringify(value, refuseCode).length <= 16_384;
   } catch {
     return false;
   }
