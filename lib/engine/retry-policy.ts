@@ -52,7 +52,9 @@ export function retryProblems(options: RetryOptions): string[] {
 
 /** The pause before the attempt after number `attempt`, in ms. `random` is 0 to 1. */
 export function backoffMs(policy: RetryPolicy, attempt: number, random: number): number {
-  const pause = Math.min(policy.maxIntervalMs, policy.initialIntervalMs * policy.backoffCoefficient ** (attempt - 1));
+  // After a thousand attempts the factor would be infinite, and an initial interval of 0 times that is no number.
+  const factor = Math.min(policy.backoffCoefficient ** (attempt - 1), Number.MAX_VALUE);
+  const pause = Math.min(policy.maxIntervalMs, policy.initialIntervalMs * factor);
   return Math.max(0, Math.round(pause * (1 + policy.jitter * (2 * random - 1))));
 }
 
@@ -60,13 +62,15 @@ export function backoffMs(policy: RetryPolicy, attempt: number, random: number):
 export type ErrorKind = string | (abstract new (...args: never[]) => Error);
 
 const RETRYABLE_CLIENT_STATUS = new Set([408, 425, 429]);
-const FINAL_CODES = new Set(['NON_RETRYABLE', 'PAYLOAD', 'VALIDATION', 'CHILD_REF_CONFLICT', 'DEPTH_LIMIT', 'NOT_IN_RUN', 'INSIDE_RUN']);
+const FINAL_CODES = new Set(['PAYLOAD', 'VALIDATION', 'CHILD_REF_CONFLICT', 'DEPTH_LIMIT', 'NOT_IN_RUN', 'INSIDE_RUN']);
 
 /** Whether another attempt makes sense after this error: not for what says or shows that it would end the same way. */
 export function isRetryable(error: unknown, nonRetryable: readonly ErrorKind[] = []): boolean {
   if (error instanceof OrchestrationError && FINAL_CODES.has(error.code)) return false;
   if (isFinalHttpError(error)) return false;
   const names = classNamesOf(error);
+  // By name, so that a subclass may have a code of its own.
+  if (names.has('NonRetryableError')) return false;
   return !nonRetryable.some((kind) => names.has(typeof kind === 'string' ? kind : kind.name));
 }
 
