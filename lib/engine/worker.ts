@@ -159,8 +159,9 @@ export class Worker implements ExecutionHost {
       const result = statusOf(run);
       if (!result?.started) continue;
       if (result.status === 'running' && run.eager) this.takeOn(toClaimedRun(run, result), undefined);
-      else if (run.delayMs === null && run.startAt === null) this.announceReady(run.queue);
-      else this.wakeAt(result.at + (run.delayMs ?? 0));
+      else if (run.delayMs !== null || run.startAt !== null) this.wakeAt(result.at + (run.delayMs ?? 0));
+      else if (this.parts.registry.has(run.workflow, run.version)) this.announceReady(run.queue);
+      else this.hints.queue(run.queue);
     }
   }
 
