@@ -535,10 +535,11 @@ export class RunExecution {
   }
 
   private checkParking(): void {
-    if (this.state !== 'live' || this.isDelivering || this.ready.length || this.activeBodies > 0) return;
+    if (this.state !== 'live') return;
+    // Timers and the deadline come due beside a step body that runs, too.
+    const wakeAt = this.armTimer();
+    if (this.isDelivering || this.ready.length || this.activeBodies > 0) return;
     const waits = this.waits();
-    const wakeAt = this.nextWakeAt();
-    this.armTimer();
     if (!waits || (wakeAt !== null && wakeAt - this.clock.now() < SHORTEST_PARK_MS)) return;
     this.state = 'parking';
     this.parkedUntil = wakeAt;
@@ -564,10 +565,11 @@ export class RunExecution {
     return times.length ? times.reduce((least, time) => Math.min(least, time)) : null;
   }
 
-  private armTimer(): void {
+  private armTimer(): number | null {
     const wakeAt = this.nextWakeAt();
     if (wakeAt === null) this.timer.clear();
     else this.timer.set(wakeAt - this.clock.now());
+    return wakeAt;
   }
 
   private fireDue(): void {
