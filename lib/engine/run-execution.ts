@@ -284,6 +284,7 @@ export class RunExecution {
     this.state = 'live';
     if (claim.cancel) this.requestCancel(claim.cancel);
     this.fireDue();
+    this.deliverWaiting();
     this.checkParkingSoon();
   }
 
@@ -385,6 +386,11 @@ export class RunExecution {
     this.ready.push(delivery);
     if (!this.isDelivering && this.state === 'live') void this.deliverReady();
     else if (this.state === 'parked') this.host.wake(this);
+  }
+
+  /** What came while the run was parked or parking. */
+  private deliverWaiting(): void {
+    if (this.ready.length && !this.isDelivering && this.state === 'live') void this.deliverReady();
   }
 
   private async deliverReady(): Promise<void> {
@@ -625,7 +631,7 @@ export class RunExecution {
       return;
     }
     this.touched(wakes);
-    if (this.ready.length && !this.isDelivering) void this.deliverReady();
+    this.deliverWaiting();
     this.checkParkingSoon();
   }
 
