@@ -13,8 +13,10 @@ export interface CommitQueueHost {
   /** A commit is done; each write's own result has not been handed out yet. */
   beforeResults(writes: readonly RunWrite[], result: CommitResult): void;
   afterResults(writes: readonly RunWrite[], result: CommitResult): void;
-  /** A write that the database refuses for what it says; its run must not come back here. */
-  refused(write: RunWrite, error: unknown): void;
+  /** The stored form of an error. */
+  failureOf(error: unknown): string;
+  /** A write that the database takes in no form. */
+  lost(write: RunWrite, error: unknown): void;
 }
 
 /**
@@ -79,15 +81,20 @@ export class CommitQueue implements WriteSink {
     }
   }
 
-  /** One write of the batch is at fault: alone, the others go through. */
+  /** One write of the batch is at fault for what it says: alone, the others go through, and its run fails with the error. */
   private async isolate(batch: Taken[], error: unknown): Promise<void> {
     if (batch.length > 1) {
       for (const taken of batch) await this.commit([taken]);
       return;
     }
     for (const { write, finish } of batch) {
-      this.host.refused(write, error);
-      finish({ lost: true });
+      try {
+        const failure = failedBy(write, this.host.failureOf(error));
+        this.handOut([{ write: failure, finish }], await this.store.commit([failure], this.host.placementFor([failure])));
+      } catch (again) {
+        this.host.lost(write, again);
+        finish({ lost: true });
+      }
     }
   }
 
@@ -108,9 +115,14 @@ export class CommitQueue implements WriteSink {
     const committed = new Map(result.runs.map((run) => [run.id, run]));
     const children = new Set(result.children.map((child) => child.id));
     this.host.beforeResults(writes, result);
-    for (const { write, finish } of batch) finish(resultOf(write, committed.get(write.runId), children));
+    for (const { write, finish } of batch) finish(resultOf(write, committed.get(write.runId), children), write);
     this.host.afterResults(writes, result);
   }
+}
+
+/** The run ends by what could not be stored; nothing else of the write is kept. */
+function failedBy(write: RunWrite, error: string): RunWrite {
+  return { ...write, outcomes: [], children: [], state: undefined, attributes: null, effects: null, move: { to: 'failed', error } };
 }
 
 function resultOf(write: RunWrite, run: CommittedRun | undefined, made: ReadonlySet<string>): WriteResult {

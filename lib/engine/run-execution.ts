@@ -487,7 +487,7 @@ export class RunExecution {
 
   private codeEnded(): void {
     const unasked = this.children.findUnasked();
-    if (unasked) {
+    if (unasked && !this.cancelledWith) {
       const error = new NonDeterminismError(this.deliveredSeq, `the start of child '${unasked.ref}'`, 'ended before it');
       return this.end({ to: 'blocked', error: this.serializer.encodeError(error) });
     }
@@ -568,7 +568,7 @@ export class RunExecution {
     const times = [...this.pending].map((command) => command.wakeAt).filter((time) => time !== null);
     if (this.run.deadline !== null) times.push(this.run.deadline);
     if (this.cancelledWith) times.push(this.cleanUpEnd());
-    return times.length ? times.reduce((least, time) => Math.min(least, time)) : null;
+    return times.length ? times.reduce((least, time) => Math.min(least, time), END_OF_TIME) : null;
   }
 
   private armTimer(): number | null {
@@ -602,23 +602,24 @@ export class RunExecution {
     this.host.committed(this, write);
     if (this.state === 'dropped') return;
     const { run } = result;
-    if (run.cancel && !this.run.cancel) return this.interrupted(run.cancel);
+    if (run.cancel && !write.knowsCancel) return this.interrupted(run.cancel);
     if (!write.move) return this.touched(run.wakes);
     if (write.move.to === 'waiting') return this.parkEnded(run.status === 'waiting', run.wakes);
     this.leave(toEnd(this.run, write.move));
   }
 
-  /** The write was kept, but its move was not: the run was cancelled before it. */
+  /** The write was kept, but its move was not: the run was cancelled before it. A look may have told us of that already. */
   private interrupted(mark: CancelMark): void {
-    this.run.cancel = mark;
     if (this.state === 'settled') {
+      this.run.cancel = mark;
       this.cancelledWith = new CancelledError(mark.reason ?? undefined);
       this.writes.knowCancel();
       this.end(this.cancelled(this.cancelledWith));
       return;
     }
-    this.state = 'live';
-    this.deliverSoon({ cancel: mark });
+    if (this.state === 'parking') this.state = 'live';
+    this.requestCancel(mark);
+    if (this.ready.length && !this.isDelivering) void this.deliverReady();
   }
 
   private parkEnded(isParked: boolean, wakes: number): void {
@@ -648,6 +649,9 @@ export class RunExecution {
     return this.state === 'settled' || this.state === 'dropped';
   }
 }
+
+/** The last point of time that a Date, and the database, can hold. */
+const END_OF_TIME = 8.64e15;
 
 /** How many of its waits a parked run's row lists. */
 const MAX_LISTED_WAITS = 100;

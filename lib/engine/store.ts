@@ -307,8 +307,8 @@ export interface BeatRequest {
   definitions: readonly string[];
   /** Renews the lease by that much, or null to leave it. */
   renewByMs: number | null;
-  /** The runs it executes: those of them that something happened to are returned. */
-  executing: readonly string[];
+  /** The runs it executes, and under which epochs. */
+  executing: readonly { id: string; epoch: number }[];
 }
 
 export interface Beat {
@@ -319,6 +319,8 @@ export interface Beat {
   /** The next timer of any run, epoch ms. */
   nextWakeAt: number | null;
   expiredWorkers: boolean;
+  /** Executing runs that are another worker's now, or ended by force. */
+  lost: string[];
   /** Executing runs that something happened to. */
   attention: { id: string; wakes: number; cancel: CancelMark | null }[];
 }

@@ -72,6 +72,8 @@ export class Worker implements ExecutionHost {
   private renewedAt = 0;
   private hasLease = false;
   private hadTrouble = false;
+  private isBeating = false;
+  private beatsAgain = false;
   private onIdle: (() => void) | undefined;
 
   constructor(
@@ -91,7 +93,8 @@ export class Worker implements ExecutionHost {
       placementFor: (writes) => this.placementFor(writes),
       beforeResults: (writes, result) => this.noticeWoken(writes, result),
       afterResults: (writes, result) => this.takeOnChildren(writes, result),
-      refused: (write, error) => parts.warn(`A write of run ${write.runId} was refused and the run is left to be recovered: ${String(error)}`),
+      failureOf: (error) => this.serializer.encodeError(error),
+      lost: (write, error) => this.lost(write, error),
     });
   }
 
@@ -253,8 +256,9 @@ export class Worker implements ExecutionHost {
   }
 
   private announceReady(queue: string): void {
-    if (this.serves(queue)) this.claimSoon();
-    if (!this.serves(queue) || this.freeSlots <= 0) this.hints.queue(queue);
+    const takesIt = this.takesRuns && this.serves(queue);
+    if (takesIt) this.claimSoon();
+    if (!takesIt || this.freeSlots <= 0) this.hints.queue(queue);
   }
 
   private claimSoon(): void {
@@ -400,26 +404,37 @@ export class Worker implements ExecutionHost {
     });
   }
 
+  /** One look at a time: while the database is away, looks must not pile up. */
   private async beat(): Promise<void> {
     if (this.isStopped) return;
+    if (this.isBeating) return void (this.beatsAgain = true);
+    this.isBeating = true;
     this.beatTimer.set(this.settings.pollIntervalMs);
-    await this.guard(async () => {
-      const sentAt = performance.now();
-      const renews = sentAt - this.renewedAt >= this.settings.leaseMs / 3;
-      const { store, registry } = this.parts;
-      const beat = await store.beat({
-        workerId: this.id,
-        queues: this.settings.queues,
-        definitions: registry.ids(),
-        renewByMs: renews ? this.settings.leaseMs : null,
-        executing: [...this.executions.keys()],
-      });
-      if (this.isStopped) return;
-      if (!beat.alive || !this.hasLease) return await this.comeBack();
-      if (renews) this.leaseRenewed(sentAt);
-      if (this.hadTrouble) await this.handBackStrays();
-      await this.attendTo(beat);
+    await this.guard(() => this.look());
+    this.isBeating = false;
+    if (!this.beatsAgain) return;
+    this.beatsAgain = false;
+    void this.beat();
+  }
+
+  private async look(): Promise<void> {
+    const sentAt = performance.now();
+    const renews = sentAt - this.renewedAt >= this.settings.leaseMs / 3;
+    const { store, registry } = this.parts;
+    const executing = [...this.executions.values()].map(({ run }) => ({ id: run.id, epoch: run.epoch }));
+    const beat = await store.beat({
+      workerId: this.id,
+      queues: this.settings.queues,
+      definitions: registry.ids(),
+      renewByMs: renews ? this.settings.leaseMs : null,
+      executing,
     });
+    if (this.isStopped) return;
+    if (!beat.alive || !this.hasLease) return await this.comeBack();
+    if (renews) this.leaseRenewed(sentAt);
+    if (this.hadTrouble) await this.handBackStrays();
+    for (const { id, epoch } of executing) if (beat.lost.includes(id) && this.executions.get(id)?.run.epoch === epoch) this.dropEnded(id);
+    await this.attendTo(beat);
   }
 
   private async attendTo(beat: Beat): Promise<void> {
@@ -491,8 +506,10 @@ export class Worker implements ExecutionHost {
   private async drained(timeoutMs: number): Promise<void> {
     const deadline = performance.now() + timeoutMs;
     while (performance.now() < deadline) {
-      for (const execution of this.executions.values()) if (execution.isIdle) this.release(execution);
+      const idle = [...this.executions.values()].filter((execution) => execution.isIdle);
+      for (const execution of idle) this.release(execution);
       if (this.executions.size === 0 && this.reserved === 0) return;
+      if (idle.length) this.hintAt(await this.parts.store.handBack(this.id, { except: [...this.executions.keys()] }));
       await this.nextChange(Math.min(100, deadline - performance.now()));
     }
   }
@@ -511,6 +528,12 @@ export class Worker implements ExecutionHost {
 
   private hintAt(runs: readonly WokenRun[]): void {
     for (const { queue } of runs) this.hints.queue(queue);
+  }
+
+  /** The database takes neither the write nor that its run failed by it: the run is handed back with the strays. */
+  private lost(write: RunWrite, error: unknown): void {
+    this.parts.warn(`A write of run ${write.runId} cannot be stored: ${String(error)}`);
+    this.hadTrouble = true;
   }
 
   /** Background work: what fails is said, and tried again at the next beat. */

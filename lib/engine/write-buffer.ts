@@ -87,14 +87,14 @@ export class WriteBuffer {
   }
 
   /** The open write, to be committed now, or undefined while an earlier one is in flight. */
-  take(): { write: RunWrite; finish: (result: WriteResult) => void } | undefined {
+  take(): { write: RunWrite; finish: (result: WriteResult, written?: RunWrite) => void } | undefined {
     const write = this.pending;
     if (!write || this.inFlight) return undefined;
     const listeners = this.listeners;
     this.pending = undefined;
     this.listeners = [];
     this.inFlight = listeners;
-    return { write, finish: (result) => this.finish(write, listeners, result) };
+    return { write, finish: (result, written = write) => this.finish(written, listeners, result) };
   }
 
   private finish(write: RunWrite, listeners: ((result: WriteResult) => void)[], result: WriteResult): void {

@@ -250,14 +250,19 @@ export class TypeOrmStore implements Store {
   }
 
   async beat({ workerId, queues, definitions, renewByMs, executing }: BeatRequest): Promise<Beat> {
-    const [row] = await this.worked(() => this.database.run<BeatRow>(this.sql.beat, [workerId, queues.map(toSqlText), definitions.map(toSqlText), renewByMs, executing]));
-    const { alive, ready, next_wake_at, expired_workers, attention, at } = row!;
+    const runIds = executing.map(({ id }) => id);
+    const epochs = executing.map(({ epoch }) => epoch);
+    const [row] = await this.worked(() =>
+      this.database.run<BeatRow>(this.sql.beat, [workerId, queues.map(toSqlText), definitions.map(toSqlText), renewByMs, runIds, epochs]),
+    );
+    const { alive, ready, next_wake_at, expired_workers, lost, attention, at } = row!;
     this.clock.synchronise(at);
     return {
       alive,
       ready,
       nextWakeAt: next_wake_at,
       expiredWorkers: expired_workers,
+      lost,
       attention: attention.map((run) => ({ id: run.id, wakes: run.wakes, cancel: cancelFromRow(run.cancelRequestedAt, run.cancelReason) })),
     };
   }
@@ -383,6 +388,7 @@ interface BeatRow {
   ready: boolean;
   next_wake_at: number | null;
   expired_workers: boolean;
+  lost: string[];
   attention: { id: string; wakes: number; cancelRequestedAt: number | null; cancelReason: string | null }[];
   at: number;
 }

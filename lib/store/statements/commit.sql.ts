@@ -73,8 +73,8 @@ const [workerId, definitions, residents] = [`$${after}`, `$${after + 1}`, `$${af
  * locked: every run that is written or that the end of one may wake, in the order of ids everywhere, so that commits do
  *   not deadlock with each other; and their latest versions, which a plain read under READ COMMITTED does not give.
  * owned: the writes under a current epoch. `applied`: this very write was committed before and its reply was lost.
- *   `interrupted`: the run is being cancelled and does not know it yet; its outcomes are kept, but it cannot end, park or
- *   start children (save in a shield).
+ *   `interrupted`: the run is being cancelled and does not know it yet; its outcomes are kept, but it cannot end or park.
+ *   Known or not, a run that is being cancelled starts no children, save in a shield: the cancellation would miss them.
  * wake: whom the ends of runs wake. The row is touched whatever its status, so that no wake-up is lost to a park.
  * change: a run may be written and woken in one statement, and PostgreSQL updates a row once at most; so both are joined.
  *
@@ -122,7 +122,7 @@ placed as (
   from new_child c
   join owned on owned.id = c.parent_id
   left join head on head.queue = c.queue
-  where not owned.interrupted or c.shielded
+  where owned.cancel_requested_at is null or c.shielded
 ),
 child as (
   insert into @schema.run (

@@ -23,7 +23,7 @@ select extract(epoch from @schema.engine_now())::float8 * 1000 as at`;
 
 /**
  * A worker's regular look: the only statement of an idle one. Renews the lease while it is valid, when asked to.
- * Takes: worker id, queues, definitions, ms to renew by (or null), the runs it executes. Locks the worker's row when it
+ * Takes: worker id, queues, definitions, ms to renew by (or null), the runs it executes and their epochs. Locks the worker's row when it
  * renews. What is claimable is asked in the order of its index, for the reason that headOfQueues gives.
  */
 const beat = `
@@ -57,6 +57,12 @@ select
   ) as ready,
   (select extract(epoch from min(wake_at))::float8 * 1000 from @schema.run where wake_at is not null) as next_wake_at,
   exists (select from @schema.worker where expires_at <= @schema.engine_now()) as expired_workers,
+  (
+    select coalesce(json_agg(e.id), '[]')
+    from unnest($5::uuid[], $6::int[]) as e(id, epoch)
+    left join @schema.run r on r.id = e.id
+    where r.epoch is distinct from e.epoch
+  ) as lost,
   (
     select coalesce(json_agg(json_build_object(
       'id', r.id,
