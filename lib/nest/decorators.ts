@@ -1,5 +1,6 @@
 import 'reflect-metadata';
-import { Inject, Injectable } from '@nestjs/common';
+import { Inject, Injectable, type InjectableOptions } from '@nestjs/common';
+import { SCOPE_OPTIONS_METADATA } from '@nestjs/common/constants.js';
 import { currentFrame, type Frame } from '../engine/branch.js';
 import { type StepOptions, stepProblems, type WorkflowOptions } from '../engine/definition.js';
 import { callStep, type PlannedStep, planStep } from '../engine/steps.js';
@@ -23,7 +24,8 @@ export function Workflow(nameOrOptions: string | WorkflowOptions = {}): ClassDec
   const options = typeof nameOrOptions === 'string' ? { name: nameOrOptions } : nameOrOptions;
   return (target) => {
     Reflect.defineMetadata(WORKFLOW, options, target);
-    Injectable()(target);
+    // What an @Injectable below has said of its scope stays, so that the boot can refuse it.
+    Injectable(Reflect.getOwnMetadata(SCOPE_OPTIONS_METADATA, target) as InjectableOptions | undefined)(target);
   };
 }
 

@@ -45,6 +45,8 @@ export const DEFAULT_SCHEMA = 'orchestration';
 export const DEFAULT_MAX_BYTES = 2 * 1024 * 1024;
 /** PostgreSQL silently cuts longer names off. */
 const LONGEST_IDENTIFIER = 63;
+/** TypeORM takes names with quotes and dots apart, in its own table of migrations as well. */
+const SCHEMA = /^[\p{L}\p{N}_$ -]+$/u;
 const SHORTEST_LEASE_MS = 1_000;
 
 const WORKER_DEFAULTS = {
@@ -86,8 +88,10 @@ export function moduleProblems(options: OrchestrationModuleOptions): string[] {
   const problems = unknown('forRoot', options, OPTIONS);
   if (options.dataSource !== undefined && options.connection !== undefined)
     problems.push('forRoot: give dataSource or connection, not both');
-  if (options.schema !== undefined && !isIdentifier(options.schema))
-    problems.push(`forRoot: schema must be a text of 1 to ${LONGEST_IDENTIFIER} bytes, not '${options.schema}'`);
+  if (options.schema !== undefined && !isSchema(options.schema))
+    problems.push(
+      `forRoot: schema must be 1 to ${LONGEST_IDENTIFIER} bytes of letters, digits, '_', '$', '-' and spaces, not '${options.schema}'`,
+    );
   if (options.connection && options.connection.type !== 'postgres')
     problems.push(`forRoot: connection.type must be 'postgres', not '${String(options.connection.type)}'`);
   if (options.payload) {
@@ -139,10 +143,8 @@ function unknown(where: string, options: object, known: ReadonlySet<string>): st
     .map((option) => `${where}: unknown option '${option}' (known: ${[...known].join(', ')})`);
 }
 
-function isIdentifier(value: unknown): boolean {
-  return (
-    typeof value === 'string' && value !== '' && !value.includes('\0') && Buffer.byteLength(value) <= LONGEST_IDENTIFIER
-  );
+function isSchema(value: unknown): boolean {
+  return typeof value === 'string' && SCHEMA.test(value) && Buffer.byteLength(value) <= LONGEST_IDENTIFIER;
 }
 
 function isCount(value: unknown, least: number): boolean {
