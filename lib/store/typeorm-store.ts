@@ -164,16 +164,18 @@ export class TypeOrmStore implements Store {
   commitWithEffects(write: RunWrite, placement: Placement): Promise<CommitResult> {
     return this.worked(() =>
       this.database.transaction(async (run) => {
+        const { runId, epoch, effects } = write;
+        // Before the write itself, whose new children take over the refs.
+        if (effects!.supersedes.length) await run(this.sql.supersedeRuns, [effects!.supersedes, runId, epoch]);
         const result = await this.commitOn(run, [write], placement);
         const [owned] = result.runs;
-        if (owned) result.cancelled = await this.applyEffects(run, write.runId, write.effects!, owned.status);
+        if (owned) result.cancelled = await this.applyEffects(run, runId, effects!, owned.status);
         return result;
       }),
     );
   }
 
   private async applyEffects(run: Run, runId: string, effects: Effects, status: RunStatus): Promise<CancelResult | null> {
-    if (effects.supersedes.length) await run(this.sql.supersedeRuns, [effects.supersedes]);
     if (effects.awaits.length) await run(this.sql.awaitChildren, [runId, effects.awaits]);
     if (effects.watches.length) await run(this.sql.watchRuns, [runId, effects.watches]);
     const cancels = [...effects.cancels];

@@ -253,12 +253,21 @@ select id, $1::uuid
 from wanted
 on conflict do nothing`;
 
-/** Frees the refs of ended children for new ones. Takes: run ids. Locks them. */
+/** Frees the refs of ended children for new ones. Takes: their ids, the parent's id and epoch. Locks the parent, then them. */
 const supersedeRuns = `
-update @schema.run
+with owner as (
+  select id
+  from @schema.run
+  where id = $2::uuid
+    and epoch = $3::int
+  for no key update
+)
+update @schema.run r
 set superseded = true
-where id = any($1::uuid[])
-  and finished_at is not null`;
+from owner
+where r.id = any($1::uuid[])
+  and r.parent_id = owner.id
+  and r.finished_at is not null`;
 
 /** The active children that end with their parent. Takes: the parent's id. Locks nothing: the cancellation does. */
 const closingChildren = `
