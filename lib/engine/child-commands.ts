@@ -29,7 +29,8 @@ export class ChildStartCommand extends Command {
     const durable = () => this.execution.settle(this, { status: 'completed', childId: this.link.id });
     if (this.link.isDurable) return durable();
     const refused = (error: unknown) => this.execution.settle(this, { status: 'failed', error: this.execution.serializer.encodeError(error) });
-    this.execution.startChild(this.link, this.newRun, { durable, refused });
+    // Of the cancellation itself the call hears by `cancel`.
+    this.execution.startChild(this.link, this.newRun, { durable, refused, cancelled: () => {} });
   }
 
   /** The commit of the child's row is under way. */
@@ -57,6 +58,8 @@ export interface ChildWaitPlan {
 /** Waits for the end of a run: parked, without a slot or a query, and woken by the end itself. */
 export class ChildWaitCommand extends Command {
   private cancelledWith: CancelledError | undefined;
+  /** The cancellation was before the child's start. */
+  private hasNoChild = false;
   private unsubscribe: (() => void) | undefined;
 
   constructor(
@@ -69,10 +72,11 @@ export class ChildWaitCommand extends Command {
 
   begin(): void {
     const { link, newRun, timeoutMs } = this.plan;
-    if (!link.isDurable && newRun) this.execution.startChild(link, newRun, { durable: () => {}, refused: (error) => this.refuse(error) });
+    if (this.cancelledWith && !link.isDurable) return this.endWithoutChild();
+    if (!link.isDurable && newRun) this.execution.startChild(link, newRun, { durable: () => {}, refused: (error) => this.refuse(error), cancelled: () => this.endWithoutChild() });
     else this.execution.awaitEnd(link, () => this.refuse(new RunNotFoundError(link.id)));
     this.unsubscribe = this.execution.children.onEnd(link, () => this.settleWith(link.end!));
-    if (timeoutMs === undefined || !this.open) return;
+    if (timeoutMs === undefined || !this.open || this.cancelledWith) return;
     this.wakeAt = this.askedAt + timeoutMs;
     if (this.wakeAt <= this.execution.clock.now()) this.fire();
   }
@@ -88,14 +92,17 @@ export class ChildWaitCommand extends Command {
     return { kind: 'child', name: this.plan.link.ref, until: this.wakeAt === null ? null : new Date(this.wakeAt) };
   }
 
-  /** The run is being cancelled, and its children with it: it ends after they have. */
+  /**
+   * The run is being cancelled, and its children with it: it ends after they have. That the call ends is an outcome in the
+   * history, whatever this process knew of the child at that moment, so that a replay takes the same way.
+   */
   override cancel(error: CancelledError): void {
     const { link, cancellation, newRun } = this.plan;
-    const reachesChild = link.isChild && link.cascades && link.isDurable && !link.end;
     if (this.execution.cancellation === error) {
-      if (!reachesChild || cancellation === 'try') return super.cancel(error);
+      if (!link.isChild || !link.cascades || cancellation === 'try') return super.cancel(error);
       this.cancelledWith = error;
       this.wakeAt = null;
+      if (this.hasNoChild) this.endWithoutChild();
       return;
     }
     if (newRun && !link.end) this.execution.cancelRun(link.id, error.reason ?? 'left behind');
@@ -130,6 +137,11 @@ export class ChildWaitCommand extends Command {
   /** There is no such run or workflow: that is the outcome, and no child has it. */
   private refuse(error: unknown): void {
     this.execution.settle(this, { status: 'failed', error: this.execution.serializer.encodeError(error) });
+  }
+
+  private endWithoutChild(): void {
+    this.hasNoChild = true;
+    if (this.cancelledWith) this.execution.settle(this, { status: 'cancelled' });
   }
 
   private settleWith(end: RunEnd): void {

@@ -66,8 +66,10 @@ export class ChildLinks {
     return this.closing;
   }
 
+  /** The child that the code has asked for by that ref: one that only its history knows is not there yet. */
   get(ref: string): ChildLink | undefined {
-    return this.byRef.get(ref);
+    const link = this.byRef.get(ref);
+    return link?.isAsked ? link : undefined;
   }
 
   getById(id: string): ChildLink | undefined {
@@ -84,7 +86,9 @@ export class ChildLinks {
   ask(request: ChildRequest): ChildLink {
     const known = this.byRef.get(request.ref);
     if (known && !this.isReplacedByRetry(known, request)) {
-      if (request.isExplicit) checkSame(known, request);
+      const difference = differenceOf(known, request);
+      if (difference && known.isAsked && request.isExplicit) throw new ChildRefConflictError(known.ref, known.id, difference.expected, difference.found);
+      if (difference && !known.isAsked && request.scope === '') this.execution.diverge(`the start of child '${known.ref}' (${difference.expected})`, `asked for ${difference.found}`);
       known.isAsked = true;
       return known;
     }
@@ -173,13 +177,9 @@ export class ChildLinks {
   }
 }
 
-function checkSame(known: ChildLink, { workflow, newRun }: ChildRequest): void {
-  if (known.workflow === workflow && known.inputDigest === newRun.inputDigest) return;
-  const sameWorkflow = known.workflow === workflow;
-  throw new ChildRefConflictError(
-    known.ref,
-    known.id,
-    sameWorkflow ? `'${known.workflow}' with another input` : `workflow '${known.workflow}'`,
-    sameWorkflow ? 'a different input' : `workflow '${workflow}'`,
-  );
+/** What tells a call apart from the child that has its ref. Asked twice it is a mistake of the code; in a replay, of a deploy. */
+function differenceOf(known: ChildLink, { workflow, newRun }: ChildRequest): { expected: string; found: string } | undefined {
+  if (known.workflow !== workflow) return { expected: `workflow '${known.workflow}'`, found: `workflow '${workflow}'` };
+  if (known.inputDigest !== newRun.inputDigest) return { expected: `'${known.workflow}' with its recorded input`, found: 'it with a different input' };
+  return undefined;
 }

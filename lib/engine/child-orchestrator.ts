@@ -277,9 +277,9 @@ function askForChild(frame: Frame, { workflow, input, options, allowed }: ChildC
   return { link: execution.children.ask({ newRun, ref, workflow: name, scope, isExplicit: options.ref !== undefined }), newRun };
 }
 
+/** The workflow's name and the number of the call. */
 function defaultRef(frame: Frame, name: string, scope: string): string {
-  const number = frame.execution.history.number('ref', scope, name);
-  return scope + (number === 1 ? name : `${name}#${number}`);
+  return `${scope}${name}#${frame.execution.history.number('ref', scope, name)}`;
 }
 
 interface ChildPlan {

@@ -93,8 +93,13 @@ export abstract class Command {
     this.release();
   }
 
-  /** Ends the call for the code; its late outcome is refused. */
+  /** The part of the run that the call was made in is cancelled. */
   cancel(error: CancelledError): void {
+    this.endBy(error);
+  }
+
+  /** Ends the call for the code, at once; its late outcome is refused. */
+  endBy(error: CancelledError): void {
     if (!this.close()) return;
     this.rejectPromise(error);
   }

@@ -10,6 +10,8 @@ import type { CancelRequest, CancelResult, NewRun, Placement, StartResult, Store
 import { HintBuffer } from './hint-buffer.js';
 import { Worker, type WorkerSettings } from './worker.js';
 
+const LIVE_DEFINITIONS_MS = 1_000;
+
 export interface EngineParts {
   store: Store;
   clock: DatabaseClock;
@@ -30,6 +32,7 @@ export class Engine {
   readonly results: Results;
   private readonly starts: StartQueue;
   private readonly hints: HintBuffer;
+  private live: { askedAt: number; answer: Promise<{ workflow: string; version: number }[]> } | undefined;
 
   constructor(parts: EngineParts) {
     const { store, clock, serializer, registry, report, warn } = parts;
@@ -74,6 +77,15 @@ export class Engine {
     return { cancelled: result.ended.length, requested: result.unwinding.length };
   }
 
+  /** Asked at most once a second: what is registered changes by deploys. */
+  private liveDefinitions(): Promise<{ workflow: string; version: number }[]> {
+    if (this.live && performance.now() - this.live.askedAt < LIVE_DEFINITIONS_MS) return this.live.answer;
+    const answer = this.store.liveDefinitions();
+    this.live = { askedAt: performance.now(), answer };
+    answer.catch(() => (this.live = undefined));
+    return answer;
+  }
+
   private whereIs(runId: string): 'here' | 'perhaps here' | 'elsewhere' {
     if (!this.worker) return 'elsewhere';
     return this.worker.isExecuting(runId) ? 'here' : 'perhaps here';
@@ -105,8 +117,7 @@ export class Engine {
       if (!own) throw this.registry.notRegistered(workflow);
       return { name: own.name, version: own.version, definition: own };
     }
-    if (own && this.worker) return { name: own.name, version: own.version, definition: own };
-    const live = await this.store.liveDefinitions();
+    const live = await this.liveDefinitions();
     const versions = live.filter((definition) => definition.workflow === workflow).map((definition) => definition.version);
     if (own) versions.push(own.version);
     if (versions.length === 0) throw this.registry.notRegistered(workflow, live.map((definition) => definition.workflow));

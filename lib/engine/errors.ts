@@ -4,10 +4,22 @@ import type { StoredError } from './stored-error.js';
 export abstract class OrchestrationError extends Error {
   /** Stable identifier such as `CHILD_FAILED`; messages may change, codes do not. */
   abstract readonly code: string;
+  /** The HTTP status with which a controller that lets the error through answers; 500 without one. */
+  declare readonly statusCode?: number;
 
   constructor(message: string, options?: { cause?: unknown }) {
     super(message, options);
     this.name = new.target.name;
+  }
+
+  /** With {@link expose} the shape of `http-errors`, which Nest's default exception filter answers by. */
+  get status(): number | undefined {
+    return this.statusCode;
+  }
+
+  /** Whether a client may see the message: not of errors that are the server's own. */
+  get expose(): boolean {
+    return this.statusCode !== undefined && this.statusCode < 500;
   }
 }
 
@@ -31,7 +43,7 @@ export class EmbeddedDatabaseError extends OrchestrationError {
 /** The database did not answer, or refused the engine. The address is named, never the password. */
 export class DatabaseUnavailableError extends OrchestrationError {
   readonly code = 'DATABASE_UNAVAILABLE';
-  readonly statusCode = 503;
+  override readonly statusCode = 503;
 
   constructor(
     readonly address: string,
@@ -84,7 +96,7 @@ export class InsideRunError extends OrchestrationError {
 /** No workflow of that name (and version) is registered here or by a live worker. */
 export class WorkflowNotRegisteredError extends OrchestrationError {
   readonly code = 'WORKFLOW_NOT_REGISTERED';
-  readonly statusCode = 404;
+  override readonly statusCode = 404;
 
   constructor(
     readonly workflow: string,
@@ -101,7 +113,7 @@ export class WorkflowNotRegisteredError extends OrchestrationError {
 /** There is no run with that id or key. */
 export class RunNotFoundError extends OrchestrationError {
   readonly code = 'RUN_NOT_FOUND';
-  readonly statusCode = 404;
+  override readonly statusCode = 404;
 
   constructor(readonly runId: string) {
     super(`There is no run '${runId}'. It was never started here, or retention has removed it.`);
@@ -111,7 +123,7 @@ export class RunNotFoundError extends OrchestrationError {
 /** The key belongs to a run that was started with another input, or `onConflict: 'reject'` was asked for. */
 export class RunConflictError extends OrchestrationError {
   readonly code = 'RUN_CONFLICT';
-  readonly statusCode = 409;
+  override readonly statusCode = 409;
 
   constructor(
     readonly workflow: string,
@@ -131,14 +143,14 @@ export class RunConflictError extends OrchestrationError {
 /** The operation needs a finished run. */
 export class RunNotFinishedError extends OrchestrationError {
   readonly code = 'RUN_NOT_FINISHED';
-  readonly statusCode = 409;
+  override readonly statusCode = 409;
 
   constructor(
     readonly runId: string,
-    readonly status: string,
+    readonly runStatus: string,
     action: string,
   ) {
-    super(`Run ${runId} is ${status}; ${action}.`);
+    super(`Run ${runId} is ${runStatus}; ${action}.`);
   }
 }
 
@@ -198,7 +210,7 @@ export class RunPoisonedError extends OrchestrationError {
 /** The caller of `result()` waited long enough; the run itself goes on. */
 export class ResultTimeoutError extends OrchestrationError {
   readonly code = 'RESULT_TIMEOUT';
-  readonly statusCode = 504;
+  override readonly statusCode = 504;
 
   constructor(
     readonly runId: string,
@@ -321,7 +333,7 @@ export class DepthLimitError extends OrchestrationError {
 /** An argument of a call is wrong; `issues` has one entry for each thing that is (the shape of Standard Schema). */
 export class ValidationError extends OrchestrationError {
   readonly code = 'VALIDATION';
-  readonly statusCode = 400;
+  override readonly statusCode = 400;
 
   constructor(
     what: string,
@@ -351,7 +363,7 @@ export class NonDeterminismError extends OrchestrationError {
 /** A value cannot be stored: it names where in the value, and what is there. */
 export class PayloadError extends OrchestrationError {
   readonly code = 'PAYLOAD';
-  readonly statusCode = 422;
+  override readonly statusCode = 422;
 
   constructor(
     readonly what: string,

@@ -33,8 +33,8 @@ export interface ExecutionHost extends WriteSink {
   resolveVersion(workflow: string): Promise<number>;
   /** Asks for the outcomes of runs that may have ended; they arrive by `childEnded`. */
   loadEnds(execution: RunExecution, runIds: string[]): void;
-  /** Calls back when there is no such run. */
-  checkExists(runId: string, onUnknown: () => void): void;
+  /** Whether there is such a run. */
+  checkExists(runId: string, on: { known(): void; unknown(): void }): void;
   /** Asks for the run to be claimed again: its code goes on although it was parked. */
   wake(execution: RunExecution): void;
   /** The run has given its slot up (parked), or has left this process for good. */
@@ -116,7 +116,7 @@ export class RunExecution {
     command.askedAt = attempt ? Math.max(attempt.time, this.runTime) : this.runTime;
     if (this.isOver) return;
     const cancellation = command.branch.cancellation;
-    if (cancellation) return command.cancel(cancellation);
+    if (cancellation) return command.endBy(cancellation);
     this.pending.add(command);
     command.branch.opened(command);
     if (attempt) return this.issueNested(command, attempt);
@@ -206,21 +206,22 @@ export class RunExecution {
     this.checkParkingSoon();
   }
 
-  /** Adds the child's row to the next write; `onDurable` when that is committed. */
-  startChild(link: ChildLink, newRun: NewRun, on: { durable(): void; refused(error: unknown): void }): void {
-    if (newRun.version !== UNRESOLVED_VERSION) return this.addChild(link, newRun, on.durable);
+  /** Adds the child's row to the next write. */
+  startChild(link: ChildLink, newRun: NewRun, on: ChildStartListener): void {
+    if (newRun.version !== UNRESOLVED_VERSION) return this.addChild(link, newRun, on);
     this.host.resolveVersion(newRun.workflow).then(
-      (version) => this.isLive && this.addChild(link, { ...newRun, version }, on.durable),
+      (version) => this.isLive && this.addChild(link, { ...newRun, version }, on),
       (error: unknown) => on.refused(error),
     );
   }
 
-  private addChild(link: ChildLink, newRun: NewRun, onDurable: () => void): void {
+  private addChild(link: ChildLink, newRun: NewRun, on: ChildStartListener): void {
     this.writes.addChild(newRun);
     this.writes.onCommitted((result) => {
-      if (result.lost || result.refusedChildren.has(newRun.id)) return;
+      if (result.lost) return;
+      if (result.refusedChildren.has(newRun.id)) return on.cancelled();
       link.isDurable = true;
-      onDurable();
+      on.durable();
     });
   }
 
@@ -230,9 +231,13 @@ export class RunExecution {
     const look = () => this.host.loadEnds(this, [link.id]);
     if (link.wakesUs) return look();
     link.wakesUs = true;
-    if (!link.isChild) this.host.checkExists(link.id, onUnknown);
-    this.writes.addEffects((effects) => (link.isChild ? effects.awaits : effects.watches).push(link.id));
-    this.writes.onCommitted((result) => !result.lost && look());
+    const register = () => {
+      if (!this.isLive) return;
+      this.writes.addEffects((effects) => (link.isChild ? effects.awaits : effects.watches).push(link.id));
+      this.writes.onCommitted((result) => !result.lost && look());
+    };
+    if (link.isChild) register();
+    else this.host.checkExists(link.id, { known: register, unknown: onUnknown });
   }
 
   /** Cancels another run, with its descendants, in the next write. */
@@ -248,6 +253,13 @@ export class RunExecution {
   bodyActive(delta: 1 | -1): void {
     this.activeBodies += delta;
     if (this.activeBodies === 0) this.checkParkingSoon();
+  }
+
+  /** The code does something else than what is recorded after the last outcome it received: the run is blocked. */
+  diverge(expected: string, found: string): void {
+    if (this.isOver) return;
+    const error = new NonDeterminismError(this.deliveredSeq + 1, expected, found);
+    this.end({ to: 'blocked', error: this.serializer.encodeError(error) });
   }
 
   // ---- what the worker tells
@@ -487,10 +499,7 @@ export class RunExecution {
 
   private codeEnded(): void {
     const unasked = this.children.findUnasked();
-    if (unasked && !this.cancelledWith) {
-      const error = new NonDeterminismError(this.deliveredSeq, `the start of child '${unasked.ref}'`, 'ended before it');
-      return this.end({ to: 'blocked', error: this.serializer.encodeError(error) });
-    }
+    if (unasked && !this.cancelledWith) return this.diverge(`the start of child '${unasked.ref}'`, 'ended before it');
     this.end(this.moveOf(this.returned!));
   }
 
@@ -652,6 +661,16 @@ export class RunExecution {
 
 /** The last point of time that a Date, and the database, can hold. */
 const END_OF_TIME = 8.64e15;
+
+/** What becomes of a child that is to be started. */
+export interface ChildStartListener {
+  /** Its row is committed. */
+  durable(): void;
+  /** There is no such workflow. */
+  refused(error: unknown): void;
+  /** The cancellation of this run was before it: there is no such child. */
+  cancelled(): void;
+}
 
 /** How many of its waits a parked run's row lists. */
 const MAX_LISTED_WAITS = 100;

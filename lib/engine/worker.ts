@@ -200,10 +200,8 @@ export class Worker implements ExecutionHost {
     });
   }
 
-  checkExists(runId: string, onUnknown: () => void): void {
-    void this.guard(async () => {
-      if (!(await this.parts.store.exists(runId))) onUnknown();
-    });
+  checkExists(runId: string, on: { known(): void; unknown(): void }): void {
+    void this.guard(async () => ((await this.parts.store.exists(runId)) ? on.known() : on.unknown()));
   }
 
   wake(execution: RunExecution): void {

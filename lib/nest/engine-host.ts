@@ -20,7 +20,7 @@ import { connectionFor } from './data-source.js';
 import { explore } from './explorer.js';
 import {
   DEFAULT_MAX_BYTES,
-  DEFAULT_SCHEMA,
+  defaultSchema,
   moduleProblems,
   type OrchestrationModuleOptions,
   toWorkerSettings,
@@ -97,7 +97,7 @@ export class EngineHost
   private async open(): Promise<Connected> {
     const registry = this.defined();
     const {
-      schema = DEFAULT_SCHEMA,
+      schema = defaultSchema(this.name),
       payload,
       migrate: mayMigrate = process.env['NODE_ENV'] !== 'production',
     } = this.options;

@@ -29,7 +29,7 @@ export interface OrchestrationModuleOptions {
   dataSource?: string | InjectionToken | DataSource;
   /** Or connection options of its own. */
   connection?: PostgresOptions;
-  /** Default `'orchestration'`. */
+  /** Default `'orchestration'`, and `'orchestration_<name>'` for a module with a name. */
   schema?: string;
   /** Whether the tables are brought up to date at boot. Default: true, except when NODE_ENV is `production`. */
   migrate?: boolean;
@@ -41,7 +41,11 @@ export interface OrchestrationModuleOptions {
   };
 }
 
-export const DEFAULT_SCHEMA = 'orchestration';
+/** Engines of different names do not see each other: each has a schema of its own. */
+export function defaultSchema(engine: string | undefined): string {
+  return engine === undefined ? 'orchestration' : `orchestration_${engine}`;
+}
+
 export const DEFAULT_MAX_BYTES = 2 * 1024 * 1024;
 /** PostgreSQL silently cuts longer names off. */
 const LONGEST_IDENTIFIER = 63;

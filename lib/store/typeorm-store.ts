@@ -234,10 +234,11 @@ export class TypeOrmStore implements Store {
   }
 
   cancel(runIds: readonly string[], request: CancelRequest): Promise<CancelResult> {
-    return this.called(() => this.database.transaction((run) => this.canceller.cancel(run, runIds, request)));
+    return this.called(() => this.database.transaction((run) => this.canceller.cancel(run, runIds.filter(isUuid), request)));
   }
 
   retry(runId: string): Promise<{ status: RunStatus; retried: boolean; woken: WokenRun[] } | undefined> {
+    if (!isUuid(runId)) return Promise.resolve(undefined);
     return this.called(() => this.database.transaction((run) => reopen(run, this.sql, this.serializer, runId)));
   }
 

@@ -3,7 +3,7 @@
  *
  * A run that is parked in another process is left to that one for a second: there it goes on without a replay.
  * Takes: worker id, queues, definitions, limit. Locks the runs it takes; skips those that others are taking.
- * Returns: what executing them needs. Raises their epochs.
+ * Returns: what executing them needs. Raises their epochs, under which writes are numbered anew.
  */
 const claimRuns = `
 with candidate as (
@@ -28,6 +28,7 @@ update @schema.run r
 set status = 'running',
   worker_id = $1::uuid,
   epoch = r.epoch + 1,
+  write_no = 0,
   ready_at = null,
   wake_at = null,
   waiting_for = null,
