@@ -80,7 +80,8 @@ select
 
 /**
  * Returns runs of workers whose lease has expired, oldest first, under a higher epoch, so that nothing that those
- * workers still write is taken. A recovery counts when nothing was recorded since the one before.
+ * workers still write is taken. A recovery counts when nothing was recorded since the one before. Parked runs lose their
+ * place in the memory that is gone, so that anybody may go on with them as soon as they wake.
  * Takes: limit. Locks the expired workers and the runs; skips those that others are taking over.
  */
 const takeOver = `
@@ -91,33 +92,32 @@ with expired as (
   for update skip locked
 ),
 lost as (
-  select r.id, (select coalesce(max(h.seq), 0) from @schema.history h where h.run_id = r.id) as last_seq
+  select r.id, r.status = 'running' as was_running,
+    (select coalesce(max(h.seq), 0) from @schema.history h where h.run_id = r.id) as last_seq
   from @schema.run r
   join expired on expired.id = r.worker_id
-  where r.status = 'running'
-  order by r.id
+  order by was_running desc, r.id
   limit $1::int
   for no key update of r skip locked
 )
 update @schema.run r
-set status = 'pending',
-  ready_at = @schema.engine_now(),
+set status = case when was_running then 'pending' else r.status end,
+  ready_at = case when was_running then @schema.engine_now() else r.ready_at end,
   worker_id = null,
-  epoch = r.epoch + 1,
-  recoveries = case when lost.last_seq > r.recovered_seq then 1 else r.recoveries + 1 end,
-  recovered_seq = lost.last_seq
+  epoch = r.epoch + was_running::int,
+  recoveries = case when not was_running then r.recoveries when lost.last_seq > r.recovered_seq then 1 else r.recoveries + 1 end,
+  recovered_seq = case when was_running then lost.last_seq else r.recovered_seq end
 from lost
 where r.id = lost.id
 returning r.id, r.status, r.epoch, r.wakes, r.queue, r.worker_id`;
 
-/** Removes expired workers that have no runs left to return. */
+/** Removes expired workers that have no runs left. */
 const removeExpired = `
 delete from @schema.worker w
 where w.expires_at <= @schema.engine_now()
   and not exists (
     select from @schema.run r
     where r.worker_id = w.id
-      and r.status = 'running'
   )`;
 
 /**
