@@ -49,8 +49,9 @@ function listRows(run: RunTree, { lead, branch }: { lead: string; branch: string
   ];
 }
 
-function nameOf({ workflow, ref }: RunTree): string {
-  return ref === undefined || ref === workflow ? workflow : ref.startsWith(workflow) ? ref : `${workflow}: ${ref}`;
+function nameOf({ workflow, ref, label }: RunTree): string {
+  if (ref === undefined) return label ?? workflow;
+  return ref.startsWith(workflow) ? ref : `${workflow}: ${ref}`;
 }
 
 function endOf({ finishedAt }: RunTree): number {

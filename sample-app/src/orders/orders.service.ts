@@ -39,7 +39,7 @@ export class OrdersService {
   async place(placed: PlacedOrder): Promise<Order> {
     await this.dataSource.transaction(async (manager) => {
       await manager.createQueryBuilder().insert().into(Order).values({ id: placed.id, placed }).orIgnore().execute();
-      await this.orchestrator.start(OrderWorkflow, placed, { key: placed.id, label: placed.customer, manager });
+      await this.orchestrator.start(OrderWorkflow, placed, { key: placed.id, label: `Order ${placed.id}`, manager });
     });
     return this.orders.findOneByOrFail({ id: placed.id });
   }
