@@ -79,8 +79,14 @@ export abstract class Command {
   /** What ends with the command when its outcome is delivered or it is cancelled. */
   protected release(): void {}
 
-  deliver(outcome: RecordedOutcome): void {
+  /** Gives the code the outcome; `after` that, when the code may act on it outside of the run. */
+  deliver(outcome: RecordedOutcome, after?: Promise<void>): void {
     if (!this.close()) return;
+    if (after) void after.then(() => this.handOver(outcome));
+    else this.handOver(outcome);
+  }
+
+  private handOver(outcome: RecordedOutcome): void {
     try {
       this.resolvePromise(this.valueOf(outcome));
     } catch (error) {

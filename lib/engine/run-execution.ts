@@ -68,6 +68,8 @@ export class RunExecution {
   /** Calls that have no outcome yet. In replay they wait for theirs; what is left at its end is begun. */
   private readonly pending = new Set<Command>();
   private readonly asked = new Map<string, Command>();
+  /** The open ones of those that step bodies have made. */
+  private readonly nestedCalls = new Map<Command, { attempt: StepAttempt; isWaiting: boolean }>();
   private readonly ready: Delivery[] = [];
   private readonly timer = new DeadlineTimer(() => this.fireDue());
   /** Outcomes are delivered by one loop at a time; at first that is the replay. */
@@ -185,6 +187,19 @@ export class RunExecution {
   /** The command has been delivered or cancelled. */
   closed(command: Command): void {
     this.pending.delete(command);
+    this.standingChanged(command);
+    this.nestedCalls.delete(command);
+  }
+
+  /** The call may have begun or stopped to wait: the body that made it rests while it does. */
+  standingChanged(command: Command): void {
+    const call = this.nestedCalls.get(command);
+    if (!call || this.isOver) return;
+    const isWaiting = command.open && command.standing() !== 'busy';
+    if (call.isWaiting === isWaiting) return;
+    call.isWaiting = isWaiting;
+    if (!isWaiting) call.attempt.time = Math.max(call.attempt.time, this.clock.now());
+    call.attempt.waits(isWaiting ? 1 : -1);
   }
 
   recordFailedAttempt(command: Command, attempt: { error: string; attempts: number; due: number }): void {
@@ -441,8 +456,10 @@ export class RunExecution {
       this.deliveredSeq = outcome.seq;
       this.runTime = outcome.finishedAt;
     }
-    if (command) command.deliver(outcome);
-    else this.deliverCancel(outcome);
+    if (!command) this.deliverCancel(outcome);
+    // A body acts on the world at once; what it acts on must not be forgotten by a crash.
+    else if (outcome.scope !== '') command.deliver(outcome, this.writes.whenDurable());
+    else command.deliver(outcome);
   }
 
   /** The run's cancellation reaches its code: what it waits for ends with CancelledError, and so will what it asks for. */
@@ -463,14 +480,9 @@ export class RunExecution {
       attempt.time = Math.max(attempt.time, recorded.finishedAt);
       return command.deliver(recorded);
     }
+    this.nestedCalls.set(command, { attempt, isWaiting: false });
     this.beginLive(command);
-    if (!command.open || typeof command.standing() === 'string') return;
-    attempt.waits(1);
-    const done = () => {
-      attempt.time = Math.max(attempt.time, this.clock.now());
-      attempt.waits(-1);
-    };
-    command.promise.then(done, done);
+    this.standingChanged(command);
   }
 
   private beginLive(command: Command): void {

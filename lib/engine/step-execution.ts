@@ -108,6 +108,7 @@ export class StepCommand extends Command {
     this.wakeAt = due;
     this.dueAt = due;
     if (due <= this.execution.clock.now()) this.fire();
+    else this.execution.standingChanged(this);
   }
 
   private startAttempt(): void {
@@ -120,6 +121,7 @@ export class StepCommand extends Command {
       scope: `${this.identity.scope}${this.key}@${this.attempts + 1}/`,
       time: this.dueAt,
       timeoutMs: this.plan.timeoutMs,
+      restChanged: () => execution.standingChanged(this),
     });
     this.running = attempt;
     void attempt.run(this.plan.body).then(
@@ -173,6 +175,8 @@ interface AttemptFacts {
   scope: string;
   time: number;
   timeoutMs: number | undefined;
+  /** The body has begun, or has stopped, to rest in durable calls of its own. */
+  restChanged(): void;
 }
 
 /** A body while it runs: its signal, its timeout, and whether it only waits for durable calls of its own. */
@@ -259,5 +263,6 @@ class RunningAttempt implements StepAttempt {
     if (this.isActive === active) return;
     this.isActive = active;
     this.execution.bodyActive(active ? 1 : -1);
+    this.facts.restChanged();
   }
 }
