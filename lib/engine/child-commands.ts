@@ -1,10 +1,10 @@
 import type { Branch } from './branch.js';
 import type { ChildLink } from './child-links.js';
 import { Command } from './command.js';
-import { type CancelledError, ChildCancelledError, ChildFailedError, ChildTimeoutError, RunNotFoundError } from './errors.js';
-import type { RunExecution } from './run-execution.js';
+import { type CancelledError, ChildCancelledError, ChildFailedError, ChildTimeoutError, RunNotFoundError, WorkflowNotRegisteredError } from './errors.js';
+import type { ChildStartListener, RunExecution } from './run-execution.js';
 import type { WaitingFor } from './run.js';
-import { reviveError } from './stored-error.js';
+import { reviveError, type StoredError } from './stored-error.js';
 import type { NewRun, RecordedOutcome, RunEnd } from './store.js';
 
 /** How a waited-for run ended, or that it did not in time. */
@@ -30,7 +30,7 @@ export class ChildStartCommand extends Command {
     if (this.link.isDurable) return durable();
     const refused = (error: unknown) => this.execution.settle(this, { status: 'failed', error: this.execution.serializer.encodeError(error) });
     // Of the cancellation itself the call hears by `cancel`.
-    this.execution.startChild(this.link, this.newRun, { durable, refused, cancelled: () => {} });
+    this.execution.startChild(this.link, this.newRun, { durable, refused, cancelled: () => {}, isWanted: () => this.open });
   }
 
   /** The commit of the child's row is under way. */
@@ -39,7 +39,7 @@ export class ChildStartCommand extends Command {
   }
 
   protected valueOf(outcome: RecordedOutcome): ChildLink {
-    if (outcome.status === 'failed') throw reviveError(this.execution.serializer.decodeError(outcome.error));
+    if (outcome.status === 'failed') throw reviveRefusal(this.execution.serializer.decodeError(outcome.error));
     return this.link;
   }
 }
@@ -56,10 +56,11 @@ export interface ChildWaitPlan {
 }
 
 /** Waits for the end of a run: parked, without a slot or a query, and woken by the end itself. */
-export class ChildWaitCommand extends Command {
+export class ChildWaitCommand extends Command implements ChildStartListener {
   private cancelledWith: CancelledError | undefined;
   /** The cancellation was before the child's start. */
   private hasNoChild = false;
+  private isTimedOut = false;
   private unsubscribe: (() => void) | undefined;
 
   constructor(
@@ -72,18 +73,39 @@ export class ChildWaitCommand extends Command {
 
   begin(): void {
     const { link, newRun, timeoutMs } = this.plan;
-    if (this.cancelledWith && !link.isDurable) return this.endWithoutChild();
-    if (!link.isDurable && newRun) this.execution.startChild(link, newRun, { durable: () => {}, refused: (error) => this.refuse(error), cancelled: () => this.endWithoutChild() });
-    else this.execution.awaitEnd(link, () => this.refuse(new RunNotFoundError(link.id)));
+    if (this.cancelledWith && !link.isDurable) return this.cancelled();
+    if (link.isDurable || !newRun) this.awaitEnd();
+    else this.execution.startChild(link, newRun, this);
     this.unsubscribe = this.execution.children.onEnd(link, () => this.settleWith(link.end!));
     if (timeoutMs === undefined || !this.open || this.cancelledWith) return;
     this.wakeAt = this.askedAt + timeoutMs;
     if (this.wakeAt <= this.execution.clock.now()) this.fire();
   }
 
+  /** A child that was started for a call wakes the run by itself. */
+  durable(): void {
+    if (!this.plan.link.wakesUs) this.awaitEnd();
+  }
+
+  /** There is no such run or workflow: that is the outcome, and no child has it. */
+  refused(error: unknown): void {
+    this.execution.settle(this, { status: 'failed', error: this.execution.serializer.encodeError(error) });
+  }
+
+  cancelled(): void {
+    this.hasNoChild = true;
+    if (this.cancelledWith) this.execution.settle(this, { status: 'cancelled' });
+  }
+
+  isWanted(): boolean {
+    if (this.isTimedOut) return this.plan.onTimeout === 'abandon';
+    return this.open && !this.cancelledWith;
+  }
+
   override fire(): void {
     const { link, onTimeout, timeoutMs } = this.plan;
     this.wakeAt = null;
+    this.isTimedOut = true;
     if (onTimeout === 'cancel') this.execution.cancelRun(link.id, `its parent's wait timed out after ${timeoutMs} ms`);
     this.execution.settle(this, { status: 'timeout', childId: link.id });
   }
@@ -102,7 +124,7 @@ export class ChildWaitCommand extends Command {
       if (!link.isChild || !link.cascades || cancellation === 'try') return super.cancel(error);
       this.cancelledWith = error;
       this.wakeAt = null;
-      if (this.hasNoChild) this.endWithoutChild();
+      if (this.hasNoChild) this.cancelled();
       return;
     }
     if (newRun && !link.end) this.execution.cancelRun(link.id, error.reason ?? 'left behind');
@@ -128,23 +150,25 @@ export class ChildWaitCommand extends Command {
       }
       case 'failed': {
         const stored = serializer.decodeError(outcome.error);
-        if (outcome.childId === null) throw stored.code === 'RUN_NOT_FOUND' ? new RunNotFoundError(id) : reviveError(stored);
+        if (outcome.childId === null) throw reviveRefusal(stored);
         return { status: 'failed', error: new ChildFailedError(id, ref, workflow, reviveError(stored)) };
       }
     }
   }
 
-  /** There is no such run or workflow: that is the outcome, and no child has it. */
-  private refuse(error: unknown): void {
-    this.execution.settle(this, { status: 'failed', error: this.execution.serializer.encodeError(error) });
-  }
-
-  private endWithoutChild(): void {
-    this.hasNoChild = true;
-    if (this.cancelledWith) this.execution.settle(this, { status: 'cancelled' });
+  private awaitEnd(): void {
+    const { link } = this.plan;
+    this.execution.awaitEnd(link, () => this.refused(new RunNotFoundError(link.id)));
   }
 
   private settleWith(end: RunEnd): void {
     this.execution.settle(this, { status: end.status, output: end.output, error: end.error, childId: end.id });
   }
+}
+
+/** The error of a call that found nothing to wait for. */
+function reviveRefusal(stored: StoredError): Error {
+  if (stored.code === 'RUN_NOT_FOUND') return new RunNotFoundError(stored['runId'] as string);
+  if (stored.code === 'WORKFLOW_NOT_REGISTERED') return new WorkflowNotRegisteredError(stored['workflow'] as string, stored['nearest'] as string | undefined);
+  return reviveError(stored);
 }

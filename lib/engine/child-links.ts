@@ -1,7 +1,7 @@
 import { ChildRefConflictError } from './errors.js';
 import type { NewRun, RecordedChild, RunEnd } from './store.js';
 import type { RunStatus } from './run.js';
-import type { RunExecution } from './run-execution.js';
+import type { ChildStartListener, RunExecution } from './run-execution.js';
 
 /** Another run as this one knows it: a child, or a run that it awaits. */
 export interface ChildLink {
@@ -23,6 +23,8 @@ export interface ChildLink {
   isAsked: boolean;
   /** Its end wakes this run. */
   wakesUs: boolean;
+  /** Who waits for its row, while its start is under way. */
+  starting: ChildStartListener[] | undefined;
 }
 
 /** How a child is asked for: what becomes its row when there is none yet. */
@@ -57,6 +59,7 @@ export class ChildLinks {
         end: undefined,
         isAsked: false,
         wakesUs: child.awaited,
+        starting: undefined,
       });
     }
   }
@@ -106,7 +109,8 @@ export class ChildLinks {
       status: 'pending',
       end: undefined,
       isAsked: true,
-      wakesUs: newRun.parent!.awaited,
+      wakesUs: false,
+      starting: undefined,
     };
     if (known) this.execution.supersede(known.id);
     this.add(link);
@@ -131,6 +135,7 @@ export class ChildLinks {
       end: undefined,
       isAsked: true,
       wakesUs: false,
+      starting: undefined,
     };
     this.byId.set(id, link);
     return link;

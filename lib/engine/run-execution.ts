@@ -1,3 +1,4 @@
+import { validate } from 'uuid';
 import { Branch, type Frame, runInFrame } from './branch.js';
 import { type ChildLink, ChildLinks } from './child-links.js';
 import type { DatabaseClock } from './clock.js';
@@ -34,7 +35,7 @@ export interface ExecutionHost extends WriteSink {
   /** Asks for the outcomes of runs that may have ended; they arrive by `childEnded`. */
   loadEnds(execution: RunExecution, runIds: string[]): void;
   /** Whether there is such a run. */
-  checkExists(runId: string, on: { known(): void; unknown(): void }): void;
+  checkExists(runId: string, onUnknown: () => void): void;
   /** Asks for the run to be claimed again: its code goes on although it was parked. */
   wake(execution: RunExecution): void;
   /** The run has given its slot up (parked), or has left this process for good. */
@@ -221,16 +222,32 @@ export class RunExecution {
     this.checkParkingSoon();
   }
 
-  /** Adds the child's row to the next write. */
+  /** Adds the child's row to the next write. Calls of one ref that are made at the same time share the start. */
   startChild(link: ChildLink, newRun: NewRun, on: ChildStartListener): void {
-    if (newRun.version !== UNRESOLVED_VERSION) return this.addChild(link, newRun, on);
-    this.host.resolveVersion(newRun.workflow).then(
-      (version) => this.isLive && this.addChild(link, { ...newRun, version }, on),
-      (error: unknown) => on.refused(error),
-    );
+    if (link.starting) return void link.starting.push(on);
+    link.starting = [on];
+    link.wakesUs = newRun.parent!.awaited;
+    const child = { ...newRun, id: link.id };
+    if (newRun.version === UNRESOLVED_VERSION) void this.addChildOfNewestVersion(link, child);
+    else this.addChild(link, child);
   }
 
-  private addChild(link: ChildLink, newRun: NewRun, on: ChildStartListener): void {
+  /** Looking the version up is work of the run like that of a step body: a parked run could not write the child. */
+  private async addChildOfNewestVersion(link: ChildLink, newRun: NewRun): Promise<void> {
+    this.bodyActive(1);
+    try {
+      const version = await this.host.resolveVersion(newRun.workflow);
+      if (!this.isLive) return;
+      if (link.starting!.some((on) => on.isWanted())) this.addChild(link, { ...newRun, version });
+      else for (const on of started(link)) on.cancelled();
+    } catch (error) {
+      for (const on of started(link)) on.refused(error);
+    } finally {
+      this.bodyActive(-1);
+    }
+  }
+
+  private addChild(link: ChildLink, newRun: NewRun): void {
     this.writes.addChild(newRun);
     this.writes.onCommitted((result) => {
       if (result.lost) return;
@@ -246,13 +263,10 @@ export class RunExecution {
     const look = () => this.host.loadEnds(this, [link.id]);
     if (link.wakesUs) return look();
     link.wakesUs = true;
-    const register = () => {
-      if (!this.isLive) return;
-      this.writes.addEffects((effects) => (link.isChild ? effects.awaits : effects.watches).push(link.id));
-      this.writes.onCommitted((result) => !result.lost && look());
-    };
-    if (link.isChild) register();
-    else this.host.checkExists(link.id, { known: register, unknown: onUnknown });
+    // Not after the check: by then the run may be parked, and a parked run cannot write.
+    this.writes.addEffects((effects) => (link.isChild ? effects.awaits : effects.watches).push(link.id));
+    this.writes.onCommitted((result) => !result.lost && look());
+    if (!link.isChild) this.host.checkExists(link.id, onUnknown);
   }
 
   /** Cancels another run, with its descendants, in the next write. */
@@ -264,7 +278,7 @@ export class RunExecution {
     this.writes.addEffects((effects) => effects.supersedes.push(runId));
   }
 
-  /** A step body runs in this process, or does not any more: while one does, the run keeps its slot. */
+  /** A step body (or work like it) runs in this process, or does not any more: while one does, the run keeps its slot. */
   bodyActive(delta: 1 | -1): void {
     this.activeBodies += delta;
     if (this.activeBodies === 0) this.checkParkingSoon();
@@ -680,8 +694,17 @@ export interface ChildStartListener {
   durable(): void;
   /** There is no such workflow. */
   refused(error: unknown): void;
-  /** The cancellation of this run was before it: there is no such child. */
+  /** The cancellation of this run was before it, or nobody wants it any more: there is no such child. */
   cancelled(): void;
+  /** False when the call was given up, and the child with it, before there was one. */
+  isWanted(): boolean;
+}
+
+/** Those whom the child's start concerns, once that is decided. */
+function started(link: ChildLink): ChildStartListener[] {
+  const listeners = link.starting ?? [];
+  link.starting = undefined;
+  return listeners;
 }
 
 /** How many of its waits a parked run's row lists. */

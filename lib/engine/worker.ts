@@ -200,8 +200,10 @@ export class Worker implements ExecutionHost {
     });
   }
 
-  checkExists(runId: string, on: { known(): void; unknown(): void }): void {
-    void this.guard(async () => ((await this.parts.store.exists(runId)) ? on.known() : on.unknown()));
+  checkExists(runId: string, onUnknown: () => void): void {
+    void this.guard(async () => {
+      if (!(await this.parts.store.exists(runId))) onUnknown();
+    });
   }
 
   wake(execution: RunExecution): void {
