@@ -117,7 +117,9 @@ export class Engine {
       if (!own) throw this.registry.notRegistered(workflow);
       return { name: own.name, version: own.version, definition: own };
     }
-    const live = await this.liveDefinitions();
+    let live = await this.liveDefinitions();
+    // Its worker may have come since they were asked for.
+    if (!own && !live.some((definition) => definition.workflow === workflow)) live = await this.store.liveDefinitions();
     const versions = live.filter((definition) => definition.workflow === workflow).map((definition) => definition.version);
     if (own) versions.push(own.version);
     if (versions.length === 0) throw this.registry.notRegistered(workflow, live.map((definition) => definition.workflow));
@@ -130,8 +132,9 @@ export class Engine {
   }
 
   private begin(runs: readonly NewRun[], results: readonly StartResult[]): void {
-    const byId = new Map(results.map((result) => [result.id, result]));
-    if (this.worker) return this.worker.takeOnStarted(runs, (run) => byId.get(run.id));
-    for (const run of runs) if (byId.get(run.id)?.started && run.delayMs === null && run.startAt === null) this.hints.queue(run.queue);
+    // Others in the same batch may have asked for the same key: they have its run's id too, and did not start it.
+    const started = new Map(results.filter((result) => result.started).map((result) => [result.id, result]));
+    if (this.worker) return this.worker.takeOnStarted(runs, (run) => started.get(run.id));
+    for (const run of runs) if (started.has(run.id) && run.delayMs === null && run.startAt === null) this.hints.queue(run.queue);
   }
 }
