@@ -1,4 +1,9 @@
-export { type EmbeddedPostgresConnection, type EmbeddedPostgresOptions, embeddedPostgres, stopEmbeddedPostgres } from './embedded/embedded-postgres.js';
+export {
+  type EmbeddedPostgresConnection,
+  type EmbeddedPostgresOptions,
+  embeddedPostgres,
+  stopEmbeddedPostgres,
+} from './embedded/embedded-postgres.js';
 export type { SettledChild } from './engine/child-commands.js';
 export {
   type CallOptions,
@@ -11,7 +16,14 @@ export {
   type TimeoutValue,
   type WaitOptions,
 } from './engine/child-orchestrator.js';
-export type { InputOf, OutputOf, StepOptions, WorkflowClass, WorkflowHandler, WorkflowOptions } from './engine/definition.js';
+export type {
+  InputOf,
+  OutputOf,
+  StepOptions,
+  WorkflowClass,
+  WorkflowHandler,
+  WorkflowOptions,
+} from './engine/definition.js';
 export type { Duration } from './engine/duration.js';
 export {
   CancelledError,
@@ -44,10 +56,27 @@ export {
   WorkflowNotRegisteredError,
 } from './engine/errors.js';
 export type { RunEvent } from './engine/events.js';
-export { type CancelCount, type CancelOptions, type ChildFilter, Orchestrator, type RunHandle, type TransactionManager } from './engine/orchestrator.js';
+export {
+  type CancelCount,
+  type CancelOptions,
+  type ChildFilter,
+  Orchestrator,
+  type RunHandle,
+  type TransactionManager,
+} from './engine/orchestrator.js';
 export type { ErrorKind, RetryOptions } from './engine/retry-policy.js';
 export { RunContext, type RunLogger, type Winner } from './engine/run-context.js';
-export type { Attributes, HistoryEntry, Page, RunDetails, RunStatus, RunSummary, RunTree, TerminalStatus, WaitingFor } from './engine/run.js';
+export type {
+  Attributes,
+  HistoryEntry,
+  Page,
+  RunDetails,
+  RunStatus,
+  RunSummary,
+  RunTree,
+  TerminalStatus,
+  WaitingFor,
+} from './engine/run.js';
 export type { RunOptions, StartOptions } from './engine/start-options.js';
 export type { StepContext } from './engine/step-execution.js';
 export type { ListFilter } from './engine/store.js';

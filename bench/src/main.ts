@@ -24,12 +24,21 @@ async function main(): Promise<void> {
     const floor = await measureFloor(url, 8_000);
     await warmUp(orchestrator);
     report(floor, {
-      'one-step runs/s': await rounds(() => throughput(6_000, IN_FLIGHT, (item) => orchestrator.execute(OneStepWorkflow, item))),
-      'steps/s of ten-step runs': await rounds(async () => 10 * (await throughput(1_500, IN_FLIGHT, (item) => orchestrator.execute(TenStepsWorkflow, item)))),
-      'parent + child /s': await rounds(() => throughput(3_000, IN_FLIGHT, (item) => orchestrator.execute(ParentWorkflow, item))),
+      'one-step runs/s': await rounds(() =>
+        throughput(6_000, IN_FLIGHT, (item) => orchestrator.execute(OneStepWorkflow, item)),
+      ),
+      'steps/s of ten-step runs': await rounds(
+        async () => 10 * (await throughput(1_500, IN_FLIGHT, (item) => orchestrator.execute(TenStepsWorkflow, item))),
+      ),
+      'parent + child /s': await rounds(() =>
+        throughput(3_000, IN_FLIGHT, (item) => orchestrator.execute(ParentWorkflow, item)),
+      ),
     });
     reportLatency('idle one-step run', await latencies(500, (item) => orchestrator.execute(OneStepWorkflow, item)));
-    reportLatency('idle parent → child → parent', await latencies(500, (item) => orchestrator.execute(ParentWorkflow, item)));
+    reportLatency(
+      'idle parent → child → parent',
+      await latencies(500, (item) => orchestrator.execute(ParentWorkflow, item)),
+    );
   } finally {
     await app.close();
   }
@@ -48,10 +57,14 @@ async function rounds(round: () => Promise<number>): Promise<number[]> {
 }
 
 function report(floor: Floor, results: Record<string, number[]>): void {
-  console.log(`floor: ${Math.round(floor.commitsPerSecond)} single-row commits/s with 8 clients, one commit ${floor.commitMs.toFixed(2)} ms, one select ${floor.selectMs.toFixed(2)} ms`);
+  console.log(
+    `floor: ${Math.round(floor.commitsPerSecond)} single-row commits/s with 8 clients, one commit ${floor.commitMs.toFixed(2)} ms, one select ${floor.selectMs.toFixed(2)} ms`,
+  );
   for (const [name, numbers] of Object.entries(results)) {
     const share = median(numbers) / floor.commitsPerSecond;
-    console.log(`${name}: ${Math.round(median(numbers))} (spread ${Math.round(spread(numbers) * 100)} %, ${share.toFixed(2)} × the floor)`);
+    console.log(
+      `${name}: ${Math.round(median(numbers))} (spread ${Math.round(spread(numbers) * 100)} %, ${share.toFixed(2)} × the floor)`,
+    );
   }
 }
 
@@ -61,7 +74,9 @@ function reportLatency(name: string, times: number[]): void {
 
 function startApp(url: string) {
   @Module({
-    imports: [OrchestrationModule.forRoot({ connection: { type: 'postgres', url }, worker: { concurrency: IN_FLIGHT } })],
+    imports: [
+      OrchestrationModule.forRoot({ connection: { type: 'postgres', url }, worker: { concurrency: IN_FLIGHT } }),
+    ],
     providers: WORKFLOWS,
   })
   class BenchModule {}

@@ -14,7 +14,11 @@ export function spread(numbers: readonly number[]): number {
 }
 
 /** Runs `work` for items 0 to `count` - 1, `inFlight` at a time. Returns items per second. */
-export async function throughput(count: number, inFlight: number, work: (item: number) => Promise<unknown>): Promise<number> {
+export async function throughput(
+  count: number,
+  inFlight: number,
+  work: (item: number) => Promise<unknown>,
+): Promise<number> {
   let next = 0;
   const lane = async (): Promise<void> => {
     while (next < count) await work(next++);

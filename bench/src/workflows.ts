@@ -17,8 +17,9 @@ export class OneStepWorkflow {
 @Workflow('ten-steps')
 export class TenStepsWorkflow {
   async run(value: number): Promise<number> {
-    for (let step = 0; step < 10; step++) value = await this.work(value);
-    return value;
+    let result = value;
+    for (let step = 0; step < 10; step++) result = await this.work(result);
+    return result;
   }
 
   @Step()

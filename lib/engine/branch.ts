@@ -1,6 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import type { Command } from './command.js';
-import { CancelledError } from './errors.js';
+import type { CancelledError } from './errors.js';
 import type { RunExecution } from './run-execution.js';
 import type { StepAttempt } from './step-execution.js';
 

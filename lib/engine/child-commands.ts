@@ -1,7 +1,14 @@
 import type { Branch } from './branch.js';
 import type { ChildLink } from './child-links.js';
 import { Command } from './command.js';
-import { type CancelledError, ChildCancelledError, ChildFailedError, ChildTimeoutError, RunNotFoundError, WorkflowNotRegisteredError } from './errors.js';
+import {
+  type CancelledError,
+  ChildCancelledError,
+  ChildFailedError,
+  ChildTimeoutError,
+  RunNotFoundError,
+  WorkflowNotRegisteredError,
+} from './errors.js';
 import type { ChildStartListener, RunExecution } from './run-execution.js';
 import type { WaitingFor } from './run.js';
 import { reviveError, type StoredError } from './stored-error.js';
@@ -28,9 +35,15 @@ export class ChildStartCommand extends Command {
   begin(): void {
     const durable = () => this.execution.settle(this, { status: 'completed', childId: this.link.id });
     if (this.link.isDurable) return durable();
-    const refused = (error: unknown) => this.execution.settle(this, { status: 'failed', error: this.execution.serializer.encodeError(error) });
+    const refused = (error: unknown) =>
+      this.execution.settle(this, { status: 'failed', error: this.execution.serializer.encodeError(error) });
     // Of the cancellation itself the call hears by `cancel`.
-    this.execution.startChild(this.link, this.newRun, { durable, refused, cancelled: () => {}, isWanted: () => this.open });
+    this.execution.startChild(this.link, this.newRun, {
+      durable,
+      refused,
+      cancelled: () => {},
+      isWanted: () => this.open,
+    });
   }
 
   /** The commit of the child's row is under way. */
@@ -146,7 +159,10 @@ export class ChildWaitCommand extends Command implements ChildStartListener {
         return { status: 'timeout', error: new ChildTimeoutError(id, ref, workflow, this.plan.timeoutMs ?? 0) };
       case 'cancelled': {
         const { reason } = serializer.decodeError(outcome.error);
-        return { status: 'cancelled', error: new ChildCancelledError(id, ref, workflow, typeof reason === 'string' ? reason : undefined) };
+        return {
+          status: 'cancelled',
+          error: new ChildCancelledError(id, ref, workflow, typeof reason === 'string' ? reason : undefined),
+        };
       }
       case 'failed': {
         const stored = serializer.decodeError(outcome.error);
@@ -169,6 +185,7 @@ export class ChildWaitCommand extends Command implements ChildStartListener {
 /** The error of a call that found nothing to wait for. */
 function reviveRefusal(stored: StoredError): Error {
   if (stored.code === 'RUN_NOT_FOUND') return new RunNotFoundError(stored['runId'] as string);
-  if (stored.code === 'WORKFLOW_NOT_REGISTERED') return new WorkflowNotRegisteredError(stored['workflow'] as string, stored['nearest'] as string | undefined);
+  if (stored.code === 'WORKFLOW_NOT_REGISTERED')
+    return new WorkflowNotRegisteredError(stored['workflow'] as string, stored['nearest'] as string | undefined);
   return reviveError(stored);
 }

@@ -90,8 +90,13 @@ export class ChildLinks {
     const known = this.byRef.get(request.ref);
     if (known && !this.isReplacedByRetry(known, request)) {
       const difference = differenceOf(known, request);
-      if (difference && known.isAsked && request.isExplicit) throw new ChildRefConflictError(known.ref, known.id, difference.expected, difference.found);
-      if (difference && !known.isAsked && request.scope === '') this.execution.diverge(`the start of child '${known.ref}' (${difference.expected})`, `asked for ${difference.found}`);
+      if (difference && known.isAsked && request.isExplicit)
+        throw new ChildRefConflictError(known.ref, known.id, difference.expected, difference.found);
+      if (difference && !known.isAsked && request.scope === '')
+        this.execution.diverge(
+          `the start of child '${known.ref}' (${difference.expected})`,
+          `asked for ${difference.found}`,
+        );
       known.isAsked = true;
       return known;
     }
@@ -178,13 +183,21 @@ export class ChildLinks {
 
   /** A retry of a step starts its failed children anew. */
   private isReplacedByRetry(known: ChildLink, request: ChildRequest): boolean {
-    return request.scope !== '' && known.scope !== request.scope && (known.status === 'failed' || known.status === 'cancelled');
+    return (
+      request.scope !== '' &&
+      known.scope !== request.scope &&
+      (known.status === 'failed' || known.status === 'cancelled')
+    );
   }
 }
 
 /** What tells a call apart from the child that has its ref. Asked twice it is a mistake of the code; in a replay, of a deploy. */
-function differenceOf(known: ChildLink, { workflow, newRun }: ChildRequest): { expected: string; found: string } | undefined {
+function differenceOf(
+  known: ChildLink,
+  { workflow, newRun }: ChildRequest,
+): { expected: string; found: string } | undefined {
   if (known.workflow !== workflow) return { expected: `workflow '${known.workflow}'`, found: `workflow '${workflow}'` };
-  if (known.inputDigest !== newRun.inputDigest) return { expected: `'${known.workflow}' with its recorded input`, found: 'it with a different input' };
+  if (known.inputDigest !== newRun.inputDigest)
+    return { expected: `'${known.workflow}' with its recorded input`, found: 'it with a different input' };
   return undefined;
 }

@@ -94,33 +94,67 @@ export class ChildOrchestrator {
    * Runs a child and waits for its output, parked: without a slot, a connection or a query.
    * @throws ChildFailedError, ChildCancelledError, ChildTimeoutError; ChildRefConflictError, DepthLimitError, PayloadError
    */
-  call<W extends WorkflowClass, Value = never>(workflow: W, input: InputOf<W>, options?: CallOptions & TimeoutValue<Value>): Promise<OutputOf<W> | Value>;
-  call<Output = unknown>(workflow: string, input: unknown, options?: CallOptions & TimeoutValue<unknown>): Promise<Output>;
-  call(workflow: WorkflowClass | string, input: unknown, options: CallOptions & TimeoutValue<unknown> = {}): Promise<unknown> {
+  call<W extends WorkflowClass, Value = never>(
+    workflow: W,
+    input: InputOf<W>,
+    options?: CallOptions & TimeoutValue<Value>,
+  ): Promise<OutputOf<W> | Value>;
+  call<Output = unknown>(
+    workflow: string,
+    input: unknown,
+    options?: CallOptions & TimeoutValue<unknown>,
+  ): Promise<Output>;
+  call(
+    workflow: WorkflowClass | string,
+    input: unknown,
+    options: CallOptions & TimeoutValue<unknown> = {},
+  ): Promise<unknown> {
     const frame = frameFor('children.call');
-    return tolerant(attempt(() => callChild(frame, { workflow, input, options, allowed: CALL_OPTIONS })).then((settled) => unwrap(settled, options)));
+    return tolerant(
+      attempt(() => callChild(frame, { workflow, input, options, allowed: CALL_OPTIONS })).then((settled) =>
+        unwrap(settled, options),
+      ),
+    );
   }
 
   /** As {@link call}, but how the child ended is returned, not thrown. */
-  callSettled<W extends WorkflowClass>(workflow: W, input: InputOf<W>, options?: CallOptions): Promise<SettledChild<OutputOf<W>>>;
+  callSettled<W extends WorkflowClass>(
+    workflow: W,
+    input: InputOf<W>,
+    options?: CallOptions,
+  ): Promise<SettledChild<OutputOf<W>>>;
   callSettled<Output = unknown>(workflow: string, input: unknown, options?: CallOptions): Promise<SettledChild<Output>>;
-  callSettled(workflow: WorkflowClass | string, input: unknown, options: CallOptions = {}): Promise<SettledChild<unknown>> {
+  callSettled(
+    workflow: WorkflowClass | string,
+    input: unknown,
+    options: CallOptions = {},
+  ): Promise<SettledChild<unknown>> {
     const frame = frameFor('children.callSettled');
     return tolerant(attempt(() => callChild(frame, { workflow, input, options, allowed: SETTLED_OPTIONS })));
   }
 
   /** Starts a child and resolves when it is durable. @throws ChildRefConflictError, DepthLimitError, PayloadError */
-  start<W extends WorkflowClass>(workflow: W, input: InputOf<W>, options?: ChildStartOptions): Promise<ChildHandle<OutputOf<W>>>;
+  start<W extends WorkflowClass>(
+    workflow: W,
+    input: InputOf<W>,
+    options?: ChildStartOptions,
+  ): Promise<ChildHandle<OutputOf<W>>>;
   start<Output = unknown>(workflow: string, input: unknown, options?: ChildStartOptions): Promise<ChildHandle<Output>>;
   start(workflow: WorkflowClass | string, input: unknown, options: ChildStartOptions = {}): Promise<ChildHandle> {
     const frame = frameFor('children.start');
-    return tolerant(attempt(() => startChild(frame, { workflow, input, options, allowed: START_OPTIONS })).then((link) => this.handle(link)));
+    return tolerant(
+      attempt(() => startChild(frame, { workflow, input, options, allowed: START_OPTIONS })).then((link) =>
+        this.handle(link),
+      ),
+    );
   }
 
   /** Waits for the end of any run, also of one that this run did not start. @throws RunNotFoundError, and as {@link call} */
   await<Output = unknown>(runId: string, options: WaitOptions & TimeoutValue<unknown> = {}): Promise<Output> {
     const frame = frameFor('children.await');
-    return tolerant(attempt(() => awaitRun(frame, runId, options)).then((settled) => unwrap(settled, options) as Output));
+    return tolerant(
+      attempt(() => awaitRun(frame, runId, options)).then((settled) => unwrap(settled, options) as Output),
+    );
   }
 
   /**
@@ -132,9 +166,21 @@ export class ChildOrchestrator {
     inputs: readonly InputOf<W>[],
     options?: MapOptions<InputOf<W>> & { minSuccessful?: undefined; tolerateFailures?: undefined },
   ): Promise<OutputOf<W>[]>;
-  map<W extends WorkflowClass>(workflow: W, inputs: readonly InputOf<W>[], options: SettledMapOptions<InputOf<W>>): Promise<SettledChild<OutputOf<W>>[]>;
-  map<Output = unknown>(workflow: string, inputs: readonly unknown[], options?: SettledMapOptions<unknown>): Promise<Output[]>;
-  map(workflow: WorkflowClass | string, inputs: readonly unknown[], options: SettledMapOptions<never> = {}): Promise<unknown[]> {
+  map<W extends WorkflowClass>(
+    workflow: W,
+    inputs: readonly InputOf<W>[],
+    options: SettledMapOptions<InputOf<W>>,
+  ): Promise<SettledChild<OutputOf<W>>[]>;
+  map<Output = unknown>(
+    workflow: string,
+    inputs: readonly unknown[],
+    options?: SettledMapOptions<unknown>,
+  ): Promise<Output[]>;
+  map(
+    workflow: WorkflowClass | string,
+    inputs: readonly unknown[],
+    options: SettledMapOptions<never> = {},
+  ): Promise<unknown[]> {
     return tolerant(mapChildren(frameFor('children.map'), workflow, inputs, options));
   }
 
@@ -142,14 +188,18 @@ export class ChildOrchestrator {
   list(filter: ChildFilter = {}): Promise<Page<RunSummary>> {
     const frame = frameFor('children.list');
     const parentId = frame.execution.run.id;
-    return this.recorded(frame, 'children.list', filter, ({ store }) => store.list({ ...filter, parentId })) as Promise<Page<RunSummary>>;
+    return this.recorded(frame, 'children.list', filter, ({ store }) => store.list({ ...filter, parentId })) as Promise<
+      Page<RunSummary>
+    >;
   }
 
   /** The child of that ref, or undefined. Recorded like a step. */
   get(ref: string): Promise<RunSummary | undefined> {
     const frame = frameFor('children.get');
     const link = frame.execution.children.get(ref);
-    return this.recorded(frame, 'children.get', ref, ({ store }) => link && store.get(link.id)) as Promise<RunSummary | undefined>;
+    return this.recorded(frame, 'children.get', ref, ({ store }) => link && store.get(link.id)) as Promise<
+      RunSummary | undefined
+    >;
   }
 
   /** Cancels a child with its descendants. Recorded like a step. @throws RunNotFoundError */
@@ -157,7 +207,9 @@ export class ChildOrchestrator {
     const frame = frameFor('children.cancel');
     const id = frame.execution.children.get(ref)?.id;
     if (id === undefined) return Promise.reject(new RunNotFoundError(ref));
-    return this.recorded(frame, 'children.cancel', ref, (host) => host.cancel(id, { reason: reason ?? null, terminate: false })) as Promise<CancelCount>;
+    return this.recorded(frame, 'children.cancel', ref, (host) =>
+      host.cancel(id, { reason: reason ?? null, terminate: false }),
+    ) as Promise<CancelCount>;
   }
 
   private handle(link: ChildLink): ChildHandle {
@@ -167,12 +219,22 @@ export class ChildOrchestrator {
       ref,
       result: (options) => this.await(id, options),
       status: () =>
-        this.recorded(frameFor('status of a child'), 'children.status', ref, async ({ store }) => (await store.get(id))?.status) as Promise<RunStatus>,
+        this.recorded(
+          frameFor('status of a child'),
+          'children.status',
+          ref,
+          async ({ store }) => (await store.get(id))?.status,
+        ) as Promise<RunStatus>,
       cancel: (reason) => this.cancel(ref, reason),
     };
   }
 
-  private recorded(frame: Frame, name: string, argument: unknown, body: (host: ExecutionHost) => unknown): Promise<unknown> {
+  private recorded(
+    frame: Frame,
+    name: string,
+    argument: unknown,
+    body: (host: ExecutionHost) => unknown,
+  ): Promise<unknown> {
     return callStep(frame, { name, args: [argument], plan: QUERY, body: () => body(frame.execution.host) });
   }
 }
@@ -208,7 +270,11 @@ function awaitRun(frame: Frame, runId: string, options: WaitOptions): Promise<Se
   return wait(frame, children.getById(runId) ?? children.addStranger(runId), options);
 }
 
-function wait(frame: Frame, link: ChildLink, options: WaitOptions & Pick<CallOptions, 'onTimeout' | 'cancellation'> & { newRun?: NewRun }): Promise<SettledChild<unknown>> {
+function wait(
+  frame: Frame,
+  link: ChildLink,
+  options: WaitOptions & Pick<CallOptions, 'onTimeout' | 'cancellation'> & { newRun?: NewRun },
+): Promise<SettledChild<unknown>> {
   const command = new ChildWaitCommand(frame.execution, frame.branch, {
     link,
     newRun: options.newRun,
@@ -220,33 +286,59 @@ function wait(frame: Frame, link: ChildLink, options: WaitOptions & Pick<CallOpt
   return command.promise as Promise<SettledChild<unknown>>;
 }
 
-async function mapChildren(frame: Frame, workflow: WorkflowClass | string, inputs: readonly unknown[], options: SettledMapOptions<never>): Promise<unknown[]> {
+async function mapChildren(
+  frame: Frame,
+  workflow: WorkflowClass | string,
+  inputs: readonly unknown[],
+  options: SettledMapOptions<never>,
+): Promise<unknown[]> {
   const { ref, concurrency = Infinity, minSuccessful, tolerateFailures, ...call } = options;
-  check('The options of children.map', { ...call, concurrency: options.concurrency, minSuccessful, tolerateFailures }, MAP_OPTIONS);
+  check(
+    'The options of children.map',
+    { ...call, concurrency: options.concurrency, minSuccessful, tolerateFailures },
+    MAP_OPTIONS,
+  );
   const links: ChildLink[] = [];
   const callOne = async (part: Frame, input: unknown, index: number): Promise<SettledChild<unknown>> => {
     const childOptions = ref ? { ...call, ref: ref(input as never, index) } : call;
-    const { link, newRun } = askForChild(part, { workflow, input, options: childOptions, allowed: SETTLED_OPTIONS }, true);
+    const { link, newRun } = askForChild(
+      part,
+      { workflow, input, options: childOptions, allowed: SETTLED_OPTIONS },
+      true,
+    );
     links[index] = link;
     return await wait(part, link, { ...call, newRun });
   };
   if (minSuccessful === undefined && tolerateFailures === undefined) {
-    const outputOf = async (input: unknown, index: number) => unwrap(await callOne(frameFor('children.map'), input, index), {});
+    const outputOf = async (input: unknown, index: number) =>
+      unwrap(await callOne(frameFor('children.map'), input, index), {});
     return mapInBranches(frame, inputs, outputOf, { concurrency });
   }
   const isDecided = decision(inputs.length, minSuccessful, tolerateFailures);
-  const settled = await mapInBranches(frame, inputs, (input, index) => callOne(frameFor('children.map'), input, index), { concurrency, isDecided });
+  const settled = await mapInBranches(
+    frame,
+    inputs,
+    (input, index) => callOne(frameFor('children.map'), input, index),
+    { concurrency, isDecided },
+  );
   return settled.map((result, index) => result ?? leftBehind(links[index], workflow));
 }
 
 /** Whether the results so far decide the map: enough have completed, or enough no longer can. */
-function decision(total: number, minSuccessful = 0, tolerateFailures = Infinity): (result: SettledChild<unknown>) => boolean {
+function decision(
+  total: number,
+  minSuccessful = 0,
+  tolerateFailures = Infinity,
+): (result: SettledChild<unknown>) => boolean {
   let completed = 0;
   let failures = 0;
   return ({ status }) => {
     if (status === 'completed') completed++;
     else failures++;
-    return failures > tolerateFailures || (minSuccessful > 0 && (completed >= minSuccessful || total - failures < minSuccessful));
+    return (
+      failures > tolerateFailures ||
+      (minSuccessful > 0 && (completed >= minSuccessful || total - failures < minSuccessful))
+    );
   };
 }
 
@@ -265,7 +357,11 @@ function unwrap(settled: SettledChild<unknown>, options: TimeoutValue<unknown>):
 }
 
 /** The child that a call asks for: the one that there is, or what would become its row. Nothing is written yet. */
-function askForChild(frame: Frame, { workflow, input, options, allowed }: ChildCall, awaited: boolean): { link: ChildLink; newRun: NewRun } {
+function askForChild(
+  frame: Frame,
+  { workflow, input, options, allowed }: ChildCall,
+  awaited: boolean,
+): { link: ChildLink; newRun: NewRun } {
   const { execution } = frame;
   const definition = execution.findDefinition(workflow);
   const name = definition?.name ?? (workflow as string);
@@ -274,7 +370,10 @@ function askForChild(frame: Frame, { workflow, input, options, allowed }: ChildC
   const scope = frame.attempt?.scope ?? '';
   const ref = options.ref ?? defaultRef(frame, name, scope);
   const newRun = toChildRun(frame, { name, definition, input, options, ref, scope, awaited });
-  return { link: execution.children.ask({ newRun, ref, workflow: name, scope, isExplicit: options.ref !== undefined }), newRun };
+  return {
+    link: execution.children.ask({ newRun, ref, workflow: name, scope, isExplicit: options.ref !== undefined }),
+    newRun,
+  };
 }
 
 /** The workflow's name and the number of the call. */
@@ -292,7 +391,10 @@ interface ChildPlan {
   awaited: boolean;
 }
 
-function toChildRun({ execution, branch }: Frame, { name, definition, input, options, ref, scope, awaited }: ChildPlan): NewRun {
+function toChildRun(
+  { execution, branch }: Frame,
+  { name, definition, input, options, ref, scope, awaited }: ChildPlan,
+): NewRun {
   const { run } = execution;
   const inherited = options.inherit?.includes('attributes') ? run.attributes : undefined;
   return {

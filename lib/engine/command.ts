@@ -25,7 +25,8 @@ export function displayKey(name: string, ordinal: number): string {
 }
 
 /** A part of an outcome that the command knows; the run adds its place and time. */
-export type OutcomeDraft = Partial<Pick<RecordedOutcome, 'output' | 'error' | 'attempts' | 'childId'>> & Pick<RecordedOutcome, 'status'>;
+export type OutcomeDraft = Partial<Pick<RecordedOutcome, 'output' | 'error' | 'attempts' | 'childId'>> &
+  Pick<RecordedOutcome, 'status'>;
 
 /**
  * A durable call that workflow code has made and awaits: a step, a timer, a child. It is begun once replay has found no

@@ -90,7 +90,10 @@ export class CommitQueue implements WriteSink {
     for (const { write, finish } of batch) {
       try {
         const failure = failedBy(write, this.host.failureOf(error));
-        this.handOut([{ write: failure, finish }], await this.store.commit([failure], this.host.placementFor([failure])));
+        this.handOut(
+          [{ write: failure, finish }],
+          await this.store.commit([failure], this.host.placementFor([failure])),
+        );
       } catch (again) {
         this.host.lost(write, again);
         finish({ lost: true });
@@ -122,17 +125,32 @@ export class CommitQueue implements WriteSink {
 
 /** The run ends by what could not be stored; nothing else of the write is kept. */
 function failedBy(write: RunWrite, error: string): RunWrite {
-  return { ...write, outcomes: [], children: [], state: undefined, attributes: null, effects: null, move: { to: 'failed', error } };
+  return {
+    ...write,
+    outcomes: [],
+    children: [],
+    state: undefined,
+    attributes: null,
+    effects: null,
+    move: { to: 'failed', error },
+  };
 }
 
 function resultOf(write: RunWrite, run: CommittedRun | undefined, made: ReadonlySet<string>): WriteResult {
   if (!run) return { lost: true };
-  return { lost: false, run, refusedChildren: new Set(write.children.map(({ id }) => id).filter((id) => !made.has(id))) };
+  return {
+    lost: false,
+    run,
+    refusedChildren: new Set(write.children.map(({ id }) => id).filter((id) => !made.has(id))),
+  };
 }
 
 function sizeOf(write: RunWrite): number {
   const move = write.move?.to === 'completed' ? (write.move.output?.length ?? 0) : 0;
-  const outcomes = write.outcomes.reduce((sum, outcome) => sum + (outcome.output?.length ?? 0) + (outcome.error?.length ?? 0), 0);
+  const outcomes = write.outcomes.reduce(
+    (sum, outcome) => sum + (outcome.output?.length ?? 0) + (outcome.error?.length ?? 0),
+    0,
+  );
   return move + outcomes + write.children.reduce((sum, child) => sum + (child.input?.length ?? 0), 0);
 }
 

@@ -8,12 +8,18 @@ export interface WorkflowHandler<Input = unknown, Output = unknown> {
 
 /** A workflow class; inputs and outputs are inferred from its `run`. */
 // The argument list of a provider is Nest's affair and may be anything.
-export type WorkflowClass<Input = never, Output = unknown> = abstract new (...args: never[]) => WorkflowHandler<Input, Output>;
+export type WorkflowClass<Input = never, Output = unknown> = abstract new (
+  ...args: never[]
+) => WorkflowHandler<Input, Output>;
 
 /** The input of a workflow class. */
-export type InputOf<W> = W extends abstract new (...args: never[]) => { run(input: infer Input): unknown } ? Input : never;
+export type InputOf<W> = W extends abstract new (...args: never[]) => { run(input: infer Input): unknown }
+  ? Input
+  : never;
 /** The output of a workflow class. */
-export type OutputOf<W> = W extends abstract new (...args: never[]) => { run(...args: never[]): infer Output } ? Awaited<Output> : never;
+export type OutputOf<W> = W extends abstract new (...args: never[]) => { run(...args: never[]): infer Output }
+  ? Awaited<Output>
+  : never;
 
 /** Options of `@Workflow`. */
 export interface WorkflowOptions {
@@ -62,8 +68,21 @@ export function definitionId(workflow: string, version: number): string {
   return `${workflow}@${version}`;
 }
 
-const WORKFLOW_OPTIONS = new Set<string>(['name', 'version', 'queue', 'timeout', 'cancelTimeout', 'orchestration'] satisfies (keyof WorkflowOptions)[]);
-const STEP_OPTIONS = new Set<string>(['name', 'retry', 'timeout', 'nonRetryable', 'retryIf'] satisfies (keyof StepOptions)[]);
+const WORKFLOW_OPTIONS = new Set<string>([
+  'name',
+  'version',
+  'queue',
+  'timeout',
+  'cancelTimeout',
+  'orchestration',
+] satisfies (keyof WorkflowOptions)[]);
+const STEP_OPTIONS = new Set<string>([
+  'name',
+  'retry',
+  'timeout',
+  'nonRetryable',
+  'retryIf',
+] satisfies (keyof StepOptions)[]);
 
 /** What is wrong with the options of a workflow, for the report at boot. */
 export function workflowProblems(options: WorkflowOptions): string[] {
@@ -80,9 +99,11 @@ export function workflowProblems(options: WorkflowOptions): string[] {
 export function stepProblems(options: StepOptions): string[] {
   const problems = unknownOptions(options, STEP_OPTIONS);
   if (options.name !== undefined && !isName(options.name)) problems.push('name must be a text that is not empty');
-  if (options.retryIf !== undefined && typeof options.retryIf !== 'function') problems.push('retryIf must be a function');
+  if (options.retryIf !== undefined && typeof options.retryIf !== 'function')
+    problems.push('retryIf must be a function');
   for (const kind of options.nonRetryable ?? []) {
-    if (typeof kind !== 'string' && typeof kind !== 'function') problems.push(`nonRetryable takes error classes and names, not ${String(kind)}`);
+    if (typeof kind !== 'string' && typeof kind !== 'function')
+      problems.push(`nonRetryable takes error classes and names, not ${String(kind)}`);
   }
   return [...problems, ...durationProblems({ timeout: options.timeout }), ...retryProblems(options.retry ?? {})];
 }

@@ -28,8 +28,10 @@ function canonical(value: unknown, ancestors: Set<object>): string {
 
 function canonicalObject(value: object, ancestors: Set<object>): string {
   if (types.isDate(value)) return `date(${value.getTime()})`;
-  if (types.isNativeError(value)) return `error(${canonical([value.name, value.message, (value as { code?: unknown }).code], ancestors)})`;
-  if (ArrayBuffer.isView(value)) return `bytes(${Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString('base64')})`;
+  if (types.isNativeError(value))
+    return `error(${canonical([value.name, value.message, (value as { code?: unknown }).code], ancestors)})`;
+  if (ArrayBuffer.isView(value))
+    return `bytes(${Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString('base64')})`;
   if (types.isAnyArrayBuffer(value)) return `bytes(${Buffer.from(value).toString('base64')})`;
   if (types.isRegExp(value)) return `regexp(${String(value)})`;
   if (value instanceof AbortSignal) return 'signal';
@@ -43,9 +45,16 @@ function canonicalObject(value: object, ancestors: Set<object>): string {
 function canonicalContent(value: object, ancestors: Set<object>): string {
   const each = (items: Iterable<unknown>) => Array.from(items, (item) => canonical(item, ancestors)).join(',');
   if (Array.isArray(value)) return `[${each(value)}]`;
-  if (types.isMap(value)) return `map[${Array.from(value, (entry) => each(entry)).sort().join(';')}]`;
-  if (types.isSet(value)) return `set[${Array.from(value, (item) => canonical(item, ancestors)).sort().join(',')}]`;
-  if (typeof (value as { toJSON?: unknown }).toJSON === 'function') return canonical((value as { toJSON(): unknown }).toJSON(), ancestors);
+  if (types.isMap(value))
+    return `map[${Array.from(value, (entry) => each(entry))
+      .sort()
+      .join(';')}]`;
+  if (types.isSet(value))
+    return `set[${Array.from(value, (item) => canonical(item, ancestors))
+      .sort()
+      .join(',')}]`;
+  if (typeof (value as { toJSON?: unknown }).toJSON === 'function')
+    return canonical((value as { toJSON(): unknown }).toJSON(), ancestors);
   const fields = value as Record<string, unknown>;
   const parts = Object.keys(fields)
     .sort()

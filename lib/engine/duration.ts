@@ -13,6 +13,9 @@ export function tryParseDuration(value: unknown): number | undefined {
 /** Milliseconds of a duration. Throws a `TypeError` that names the value and the accepted forms. */
 export function parseDuration(value: Duration): number {
   const ms = tryParseDuration(value);
-  if (ms === undefined) throw new TypeError(`'${String(value)}' is no duration: use a number of milliseconds or '1500ms', '10s', '5m', '1h', '2d', '1w'`);
+  if (ms === undefined)
+    throw new TypeError(
+      `'${String(value)}' is no duration: use a number of milliseconds or '1500ms', '10s', '5m', '1h', '2d', '1w'`,
+    );
   return ms;
 }

@@ -43,7 +43,9 @@ export class Engine {
     const onEnd = (end: Parameters<Results['ended']>[0]) => this.results.ended(end);
     const resolveVersion = async (workflow: string) => (await this.resolve(workflow)).version;
     const cancel = (runId: string, request: CancelRequest) => this.cancel(runId, request);
-    this.worker = parts.worker && new Worker({ store, clock, serializer, registry, report, onEnd, resolveVersion, cancel, warn }, parts.worker);
+    this.worker =
+      parts.worker &&
+      new Worker({ store, clock, serializer, registry, report, onEnd, resolveVersion, cancel, warn }, parts.worker);
     this.results = new Results(store, serializer, (runId) => this.whereIs(runId));
     this.starts = new StartQueue(
       store,
@@ -111,7 +113,9 @@ export class Engine {
    * Which definition a start means: a class is its own version; a name the highest version that this process or a live
    * worker registers. Throws {@link WorkflowNotRegisteredError}.
    */
-  async resolve(workflow: WorkflowClass | string): Promise<{ name: string; version: number; definition: WorkflowDefinition | undefined }> {
+  async resolve(
+    workflow: WorkflowClass | string,
+  ): Promise<{ name: string; version: number; definition: WorkflowDefinition | undefined }> {
     const own = this.registry.find(workflow);
     if (typeof workflow !== 'string') {
       if (!own) throw this.registry.notRegistered(workflow);
@@ -120,9 +124,15 @@ export class Engine {
     let live = await this.liveDefinitions();
     // Its worker may have come since they were asked for.
     if (!own && !live.some((definition) => definition.workflow === workflow)) live = await this.store.liveDefinitions();
-    const versions = live.filter((definition) => definition.workflow === workflow).map((definition) => definition.version);
+    const versions = live
+      .filter((definition) => definition.workflow === workflow)
+      .map((definition) => definition.version);
     if (own) versions.push(own.version);
-    if (versions.length === 0) throw this.registry.notRegistered(workflow, live.map((definition) => definition.workflow));
+    if (versions.length === 0)
+      throw this.registry.notRegistered(
+        workflow,
+        live.map((definition) => definition.workflow),
+      );
     const version = Math.max(...versions);
     return { name: workflow, version, definition: this.registry.get(workflow, version) };
   }
@@ -135,6 +145,7 @@ export class Engine {
     // Others in the same batch may have asked for the same key: they have its run's id too, and did not start it.
     const started = new Map(results.filter((result) => result.started).map((result) => [result.id, result]));
     if (this.worker) return this.worker.takeOnStarted(runs, (run) => started.get(run.id));
-    for (const run of runs) if (started.has(run.id) && run.delayMs === null && run.startAt === null) this.hints.queue(run.queue);
+    for (const run of runs)
+      if (started.has(run.id) && run.delayMs === null && run.startAt === null) this.hints.queue(run.queue);
   }
 }

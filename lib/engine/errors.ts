@@ -188,7 +188,9 @@ export class RunTimeoutError extends OrchestrationError {
     readonly runId: string,
     readonly deadline: Date,
   ) {
-    super(`Run ${runId} did not end by its deadline, ${deadline.toISOString()}. Give it a longer timeout, or look at what it waited for.`);
+    super(
+      `Run ${runId} did not end by its deadline, ${deadline.toISOString()}. Give it a longer timeout, or look at what it waited for.`,
+    );
   }
 }
 
@@ -238,7 +240,9 @@ export class StepFailedError extends OrchestrationError {
     readonly attempts: number,
     cause: unknown,
   ) {
-    super(`Step '${step}' failed after ${attempts} attempt${attempts === 1 ? '' : 's'}: ${messageOf(cause)}`, { cause });
+    super(`Step '${step}' failed after ${attempts} attempt${attempts === 1 ? '' : 's'}: ${messageOf(cause)}`, {
+      cause,
+    });
   }
 }
 
@@ -326,7 +330,9 @@ export class DepthLimitError extends OrchestrationError {
     readonly limit: number,
     readonly workflow: string,
   ) {
-    super(`'${workflow}' would be run ${limit + 1} of a chain of children; ${limit} is the limit. Does a workflow start itself?`);
+    super(
+      `'${workflow}' would be run ${limit + 1} of a chain of children; ${limit} is the limit. Does a workflow start itself?`,
+    );
   }
 }
 
@@ -371,7 +377,9 @@ export class PayloadError extends OrchestrationError {
     readonly problem: string,
     readonly bytes?: number,
   ) {
-    super(`${what} cannot be stored: ${problem} at ${path}. Store a reference instead (a row's id, a file's URL), or plain data.`);
+    super(
+      `${what} cannot be stored: ${problem} at ${path}. Store a reference instead (a row's id, a file's URL), or plain data.`,
+    );
   }
 }
 

@@ -58,9 +58,21 @@ export class Orchestrator {
    * Starts a run. Resolves when it is committed, or written when a `manager` is given.
    * @throws WorkflowNotRegisteredError, RunConflictError (the key has a run with another input), PayloadError, ValidationError
    */
-  async start<W extends WorkflowClass>(workflow: W, input: InputOf<W>, options?: StartOptions & WithinTransaction): Promise<RunHandle<OutputOf<W>>>;
-  async start<Output = unknown>(workflow: string, input: unknown, options?: StartOptions & WithinTransaction): Promise<RunHandle<Output>>;
-  async start(workflow: WorkflowClass | string, input: unknown, { manager, ...options }: StartOptions & WithinTransaction = {}): Promise<RunHandle> {
+  async start<W extends WorkflowClass>(
+    workflow: W,
+    input: InputOf<W>,
+    options?: StartOptions & WithinTransaction,
+  ): Promise<RunHandle<OutputOf<W>>>;
+  async start<Output = unknown>(
+    workflow: string,
+    input: unknown,
+    options?: StartOptions & WithinTransaction,
+  ): Promise<RunHandle<Output>>;
+  async start(
+    workflow: WorkflowClass | string,
+    input: unknown,
+    { manager, ...options }: StartOptions & WithinTransaction = {},
+  ): Promise<RunHandle> {
     const engine = await this.engine();
     const { name, version, definition } = await engine.resolve(workflow);
     const run = toNewRun({ id: uuid(), workflow: name, version, definition, input, options }, engine.serializer);
@@ -70,12 +82,23 @@ export class Orchestrator {
   }
 
   /** Starts many runs by one statement. Resolves when all are committed. */
-  async startMany<W extends WorkflowClass>(workflow: W, starts: readonly ({ input: InputOf<W> } & StartOptions)[]): Promise<RunHandle<OutputOf<W>>[]>;
-  async startMany<Output = unknown>(workflow: string, starts: readonly ({ input: unknown } & StartOptions)[]): Promise<RunHandle<Output>[]>;
-  async startMany(workflow: WorkflowClass | string, starts: readonly ({ input: unknown } & StartOptions)[]): Promise<RunHandle[]> {
+  async startMany<W extends WorkflowClass>(
+    workflow: W,
+    starts: readonly ({ input: InputOf<W> } & StartOptions)[],
+  ): Promise<RunHandle<OutputOf<W>>[]>;
+  async startMany<Output = unknown>(
+    workflow: string,
+    starts: readonly ({ input: unknown } & StartOptions)[],
+  ): Promise<RunHandle<Output>[]>;
+  async startMany(
+    workflow: WorkflowClass | string,
+    starts: readonly ({ input: unknown } & StartOptions)[],
+  ): Promise<RunHandle[]> {
     const engine = await this.engine();
     const { name, version, definition } = await engine.resolve(workflow);
-    const runs = starts.map(({ input, ...options }) => toNewRun({ id: uuid(), workflow: name, version, definition, input, options }, engine.serializer));
+    const runs = starts.map(({ input, ...options }) =>
+      toNewRun({ id: uuid(), workflow: name, version, definition, input, options }, engine.serializer),
+    );
     const results = await engine.startMany(runs);
     return results.map((result, index) => {
       checkConflict(runs[index]!, result, starts[index]!);
@@ -154,7 +177,8 @@ export class Orchestrator {
     const engine = await this.engine();
     const result = await engine.store.retry(runId);
     if (!result) throw new RunNotFoundError(runId);
-    if (!result.retried) throw new RunNotFinishedError(runId, result.status, 'only a failed, cancelled or blocked run can be retried');
+    if (!result.retried)
+      throw new RunNotFinishedError(runId, result.status, 'only a failed, cancelled or blocked run can be retried');
     engine.woken(result.woken);
   }
 
@@ -172,7 +196,8 @@ export class Orchestrator {
 
 function checkConflict(run: NewRun, result: StartResult, options: StartOptions): void {
   if (result.started || run.key === null) return;
-  if (result.inputDigest !== run.inputDigest) throw new RunConflictError(run.workflow, run.key, result.id, 'other input');
+  if (result.inputDigest !== run.inputDigest)
+    throw new RunConflictError(run.workflow, run.key, result.id, 'other input');
   if (options.onConflict === 'reject') throw new RunConflictError(run.workflow, run.key, result.id, 'rejected');
 }
 

@@ -13,7 +13,7 @@ const LOOK_AGAIN_MS = { first: 2_000, longest: 30_000 };
 
 interface Waiting {
   resolve(end: RunEnd): void;
-  reject(error: unknown): void;
+  reject(error: Error): void;
 }
 
 /** Those who wait in this process for the end of a run, wherever it executes. */
@@ -58,9 +58,12 @@ export class Results {
     return new Promise((resolve, reject) => {
       const waiting: Waiting = {
         resolve: (end) => (clearTimeout(timer), resolve(end)),
-        reject: (error) => (clearTimeout(timer), reject(error as Error)),
+        reject: (error: Error) => (clearTimeout(timer), reject(error)),
       };
-      const timer = timeoutMs === undefined ? undefined : setTimeout(() => this.giveUp(runId, waiting, timeoutMs), Math.min(Math.max(0, timeoutMs), 2 ** 31 - 1));
+      const timer =
+        timeoutMs === undefined
+          ? undefined
+          : setTimeout(() => this.giveUp(runId, waiting, timeoutMs), Math.min(Math.max(0, timeoutMs), 2 ** 31 - 1));
       const others = this.waiting.get(runId);
       if (others) others.add(waiting);
       else {
@@ -95,11 +98,11 @@ export class Results {
       for (const end of ends) this.ended(end);
       for (const runId of unknown) this.fail(runId, new RunNotFoundError(runId));
     } catch (error) {
-      for (const runId of runIds) this.fail(runId, error);
+      for (const runId of runIds) this.fail(runId, error as Error);
     }
   }
 
-  private fail(runId: string, error: unknown): void {
+  private fail(runId: string, error: Error): void {
     const waiting = this.waiting.get(runId);
     this.waiting.delete(runId);
     for (const { reject } of waiting ?? []) reject(error);

@@ -39,10 +39,15 @@ export function toRetryPolicy(options: RetryOptions = {}): RetryPolicy {
 
 /** What is wrong with retry options, for the report at boot. */
 export function retryProblems(options: RetryOptions): string[] {
-  const { maxAttempts, initialInterval, backoffCoefficient, maxInterval, jitter, ...unknown } = { ...DEFAULT_RETRY, ...options };
+  const { maxAttempts, initialInterval, backoffCoefficient, maxInterval, jitter, ...unknown } = {
+    ...DEFAULT_RETRY,
+    ...options,
+  };
   const problems = Object.keys(unknown).map((option) => `unknown retry option '${option}'`);
-  if (!Number.isInteger(maxAttempts) || maxAttempts < 1) problems.push(`retry.maxAttempts must be a whole number from 1, not ${maxAttempts}`);
-  if (!(backoffCoefficient >= 1)) problems.push(`retry.backoffCoefficient must be at least 1, not ${backoffCoefficient}`);
+  if (!Number.isInteger(maxAttempts) || maxAttempts < 1)
+    problems.push(`retry.maxAttempts must be a whole number from 1, not ${maxAttempts}`);
+  if (!(backoffCoefficient >= 1))
+    problems.push(`retry.backoffCoefficient must be at least 1, not ${backoffCoefficient}`);
   if (!(jitter >= 0 && jitter <= 1)) problems.push(`retry.jitter must be between 0 and 1, not ${jitter}`);
   for (const [option, value] of Object.entries({ initialInterval, maxInterval })) {
     if (!((tryParseDuration(value) ?? -1) >= 0)) problems.push(`retry.${option} '${String(value)}' is no duration`);
@@ -86,7 +91,7 @@ function classNamesOf(error: unknown): Set<string> {
   const names = new Set([nameOf(error)]);
   let prototype: unknown = typeof error === 'object' && error !== null ? Object.getPrototypeOf(error) : null;
   while (prototype) {
-    names.add((prototype as object).constructor.name);
+    names.add(prototype.constructor.name);
     prototype = Object.getPrototypeOf(prototype);
   }
   return names;

@@ -20,7 +20,9 @@ export interface RunLogger {
 }
 
 /** The branch of a race that won, and its value. */
-export type Winner<B extends Branches> = { [Name in keyof B & string]: { winner: Name; value: Awaited<ReturnType<B[Name]>> } }[keyof B & string];
+export type Winner<B extends Branches> = {
+  [Name in keyof B & string]: { winner: Name; value: Awaited<ReturnType<B[Name]>> };
+}[keyof B & string];
 
 /** The current run, for the code of workflows and steps. Outside a run its members throw {@link NotInRunError}. */
 export class RunContext {
@@ -106,7 +108,11 @@ export class RunContext {
   }
 
   /** Runs code as a step of that name; its outcome is recorded once. @throws StepFailedError when its attempts are used up */
-  step<Value>(name: string, body: (context: StepContext) => Promise<Value> | Value, options: Omit<StepOptions, 'name'> = {}): Promise<Value> {
+  step<Value>(
+    name: string,
+    body: (context: StepContext) => Promise<Value> | Value,
+    options: Omit<StepOptions, 'name'> = {},
+  ): Promise<Value> {
     const plan = checkedPlan(name, options);
     return callStep(frameFor('ctx.step'), { name, args: [], plan, body }) as Promise<Value>;
   }
@@ -127,14 +133,27 @@ export class RunContext {
   }
 
   /** How each branch ended, by name. */
-  allSettled<B extends Branches>(branches: B): Promise<{ [Name in keyof B]: SettledBranch<Awaited<ReturnType<B[Name]>>> }> {
-    return tolerant(allSettled(frameFor('ctx.allSettled'), branches) as Promise<{ [Name in keyof B]: SettledBranch<Awaited<ReturnType<B[Name]>>> }>);
+  allSettled<B extends Branches>(
+    branches: B,
+  ): Promise<{ [Name in keyof B]: SettledBranch<Awaited<ReturnType<B[Name]>>> }> {
+    return tolerant(
+      allSettled(frameFor('ctx.allSettled'), branches) as Promise<{
+        [Name in keyof B]: SettledBranch<Awaited<ReturnType<B[Name]>>>;
+      }>,
+    );
   }
 
   /** Maps items, at most `concurrency` at a time; values in the order of the items. The first error cancels the rest. */
-  map<Item, Value>(items: readonly Item[], code: (item: Item, index: number) => Promise<Value> | Value, options: { concurrency?: number } = {}): Promise<Value[]> {
+  map<Item, Value>(
+    items: readonly Item[],
+    code: (item: Item, index: number) => Promise<Value> | Value,
+    options: { concurrency?: number } = {},
+  ): Promise<Value[]> {
     const { concurrency = Infinity } = options;
-    if (!(concurrency >= 1)) throw new ValidationError('ctx.map', [{ message: `concurrency must be at least 1, not ${concurrency}`, path: ['concurrency'] }]);
+    if (!(concurrency >= 1))
+      throw new ValidationError('ctx.map', [
+        { message: `concurrency must be at least 1, not ${concurrency}`, path: ['concurrency'] },
+      ]);
     return tolerant(mapInBranches(frameFor('ctx.map'), items, code, { concurrency }) as Promise<Value[]>);
   }
 

@@ -13,7 +13,18 @@ import type { WorkflowRegistry } from './registry.js';
 import type { Attributes } from './run.js';
 import type { PayloadSerializer } from './serialization.js';
 import type { StepAttempt } from './step-execution.js';
-import type { CancelMark, CancelRequest, ClaimedRun, Move, NewRun, RecordedOutcome, RecordedRun, RunEnd, RunWrite, Store } from './store.js';
+import type {
+  CancelMark,
+  CancelRequest,
+  ClaimedRun,
+  Move,
+  NewRun,
+  RecordedOutcome,
+  RecordedRun,
+  RunEnd,
+  RunWrite,
+  Store,
+} from './store.js';
 import { UNRESOLVED_VERSION } from './unresolved-version.js';
 import { WriteBuffer, type WriteResult, type WriteSink } from './write-buffer.js';
 
@@ -102,7 +113,8 @@ export class RunExecution {
 
   /** Runs the code: against its history first, then on. */
   start(maxRecoveries: number): void {
-    if (this.run.recoveries > maxRecoveries) return this.end(this.failure(new RunPoisonedError(this.run.id, this.run.recoveries)));
+    if (this.run.recoveries > maxRecoveries)
+      return this.end(this.failure(new RunPoisonedError(this.run.id, this.run.recoveries)));
     if (this.isPastDeadline()) return this.expire();
     void this.replay();
   }
@@ -251,15 +263,18 @@ export class RunExecution {
     this.writes.addChild(newRun);
     this.writes.onCommitted((result) => {
       if (result.lost) return;
-      if (result.refusedChildren.has(newRun.id)) return on.cancelled();
-      link.isDurable = true;
-      on.durable();
+      link.isDurable = !result.refusedChildren.has(newRun.id);
+      for (const on of started(link)) {
+        if (link.isDurable) on.durable();
+        else on.cancelled();
+      }
     });
   }
 
   /** Makes sure that the end of that run wakes this one, and looks whether it has ended already. */
   awaitEnd(link: ChildLink, onUnknown: () => void): void {
     if (link.end) return;
+    if (!validate(link.id)) return onUnknown();
     const look = () => this.host.loadEnds(this, [link.id]);
     if (link.wakesUs) return look();
     link.wakesUs = true;
@@ -362,7 +377,11 @@ export class RunExecution {
       await this.deliverReady();
     } catch (error) {
       if (this.isOver) return;
-      this.end(error instanceof NonDeterminismError ? { to: 'blocked', error: this.serializer.encodeError(error) } : this.failure(error));
+      this.end(
+        error instanceof NonDeterminismError
+          ? { to: 'blocked', error: this.serializer.encodeError(error) }
+          : this.failure(error),
+      );
     }
   }
 
@@ -454,7 +473,8 @@ export class RunExecution {
       status: outcome?.status ?? 'cancelled',
       digest: command?.digest ?? null,
       output: outcome?.output ?? null,
-      error: outcome?.error ?? (cancel ? this.serializer.encodeError(new CancelledError(cancel.reason ?? undefined)) : null),
+      error:
+        outcome?.error ?? (cancel ? this.serializer.encodeError(new CancelledError(cancel.reason ?? undefined)) : null),
       attempts: outcome?.attempts ?? 1,
       afterSeq: command?.afterSeq ?? this.deliveredSeq,
       startedAt: command?.askedAt ?? cancel!.at,
@@ -509,7 +529,7 @@ export class RunExecution {
 
   private runCode(): void {
     const frame = { execution: this, branch: this.root, attempt: undefined };
-    const code = runInFrame(frame, async () => (await this.definition.run(this.serializer.decode(this.run.input))) as unknown);
+    const code = runInFrame(frame, async () => await this.definition.run(this.serializer.decode(this.run.input)));
     code.then(
       (value) => this.codeReturned({ value }),
       (error: unknown) => this.codeReturned({ error }),
@@ -533,14 +553,18 @@ export class RunExecution {
     if (this.cancelledWith) return this.cancelled(this.cancelledWith, returned);
     if ('error' in returned) return this.failure(returned.error);
     try {
-      return { to: 'completed', output: this.serializer.encode(returned.value, `the output of workflow '${this.run.workflow}'`) };
+      return {
+        to: 'completed',
+        output: this.serializer.encode(returned.value, `the output of workflow '${this.run.workflow}'`),
+      };
     } catch (error) {
       return this.failure(error);
     }
   }
 
   private cancelled(cancellation: CancelledError, returned?: Returned): Move {
-    const cause = returned && 'error' in returned && !(returned.error instanceof CancelledError) ? returned.error : undefined;
+    const cause =
+      returned && 'error' in returned && !(returned.error instanceof CancelledError) ? returned.error : undefined;
     const error = cause ? Object.assign(new CancelledError(cancellation.reason), { cause }) : cancellation;
     return { to: 'cancelled', error: this.serializer.encodeError(error) };
   }
@@ -560,7 +584,8 @@ export class RunExecution {
     const over = new Error(`Run ${this.run.id} is over`);
     for (const command of this.pending) command.drop(over);
     this.pending.clear();
-    if (this.children.mustClose && move.to !== 'blocked') this.writes.addEffects((effects) => (effects.closesChildren = true));
+    if (this.children.mustClose && move.to !== 'blocked')
+      this.writes.addEffects((effects) => (effects.closesChildren = true));
     this.writes.move(move);
   }
 

@@ -15,7 +15,12 @@ export function reportEnd(report: EventSink, run: ClaimedRun, status: TerminalSt
 export function reportWrite(report: EventSink, run: ClaimedRun, write: RunWrite, at: number): void {
   for (const outcome of write.outcomes) {
     const type = stepEventType(outcome);
-    if (type) report({ ...eventOf(run, type, outcome.kind === 'retry' ? at : outcome.finishedAt), step: displayKey(outcome.name, outcome.ordinal), attempts: outcome.attempts });
+    if (type)
+      report({
+        ...eventOf(run, type, outcome.kind === 'retry' ? at : outcome.finishedAt),
+        step: displayKey(outcome.name, outcome.ordinal),
+        attempts: outcome.attempts,
+      });
   }
   if (write.move?.to === 'waiting') report(eventOf(run, 'run.waiting', at));
   if (write.move?.to === 'blocked') report(eventOf(run, 'run.blocked', at));
@@ -28,5 +33,12 @@ function stepEventType({ kind, status }: RecordedOutcome): RunEvent['type'] | un
 }
 
 function eventOf(run: ClaimedRun, type: RunEvent['type'], at: number): RunEvent {
-  return { type, runId: run.id, workflow: run.workflow, parentId: run.parentId ?? undefined, rootId: run.rootId, at: new Date(at) };
+  return {
+    type,
+    runId: run.id,
+    workflow: run.workflow,
+    parentId: run.parentId ?? undefined,
+    rootId: run.rootId,
+    at: new Date(at),
+  };
 }

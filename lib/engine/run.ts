@@ -4,7 +4,15 @@ import type { StoredError } from './stored-error.js';
 export type RunStatus = 'pending' | 'running' | 'waiting' | 'blocked' | 'completed' | 'failed' | 'cancelled';
 export type TerminalStatus = 'completed' | 'failed' | 'cancelled';
 
-export const RUN_STATUSES: readonly RunStatus[] = ['pending', 'running', 'waiting', 'blocked', 'completed', 'failed', 'cancelled'];
+export const RUN_STATUSES: readonly RunStatus[] = [
+  'pending',
+  'running',
+  'waiting',
+  'blocked',
+  'completed',
+  'failed',
+  'cancelled',
+];
 
 export function isTerminal(status: RunStatus): status is TerminalStatus {
   return status === 'completed' || status === 'failed' || status === 'cancelled';

@@ -22,7 +22,12 @@ export class PayloadSerializer {
     const text = toText(value, what);
     const bytes = Buffer.byteLength(text);
     if (bytes > this.maxBytes) {
-      throw new PayloadError(what, this.largestPath(value, what), `${bytes} bytes (the limit is ${this.maxBytes})`, bytes);
+      throw new PayloadError(
+        what,
+        this.largestPath(value, what),
+        `${bytes} bytes (the limit is ${this.maxBytes})`,
+        bytes,
+      );
     }
     return text;
   }
@@ -32,7 +37,8 @@ export class PayloadSerializer {
     if (!isObject(value) || isLeaf(value)) return path;
     for (const [key, member] of Object.entries(value)) {
       const isTooLarge = member !== undefined && Buffer.byteLength(toText(member, what)) > this.maxBytes;
-      if (isTooLarge) return this.largestPath(member, what, Array.isArray(value) ? `${path}[${key}]` : `${path}.${key}`);
+      if (isTooLarge)
+        return this.largestPath(member, what, Array.isArray(value) ? `${path}[${key}]` : `${path}.${key}`);
     }
     return path;
   }
@@ -97,7 +103,10 @@ function isPlain(root: unknown, what: string): boolean {
       plain = false;
     } else if (types.isMap(value)) {
       plain = false;
-      for (const [key, item] of value) (visit(key, `${path}.<key>`), visit(item, `${path}.<${String(key)}>`));
+      for (const [key, item] of value) {
+        visit(key, `${path}.<key>`);
+        visit(item, `${path}.<${String(key)}>`);
+      }
     } else if (types.isSet(value)) {
       plain = false;
       for (const item of value) visit(item, `${path}.<item>`);
@@ -114,7 +123,14 @@ function isPlain(root: unknown, what: string): boolean {
 
 /** Objects that are encoded whole. */
 function isLeaf(value: object): boolean {
-  return types.isDate(value) || types.isNativeError(value) || types.isRegExp(value) || ArrayBuffer.isView(value) || types.isAnyArrayBuffer(value) || value instanceof URL;
+  return (
+    types.isDate(value) ||
+    types.isNativeError(value) ||
+    types.isRegExp(value) ||
+    ArrayBuffer.isView(value) ||
+    types.isAnyArrayBuffer(value) ||
+    value instanceof URL
+  );
 }
 
 function hasToJson(value: object): boolean {
@@ -133,7 +149,8 @@ const REDUCERS = {
   Buffer: (value: unknown) => isObject(value) && Buffer.isBuffer(value) && value.toString('base64'),
   /** An own `__proto__` key, which devalue refuses, and instances of classes, which are kept as their own data. */
   Data: (value: unknown) => {
-    if (!isObject(value) || Array.isArray(value) || isLeaf(value) || types.isMap(value) || types.isSet(value)) return false;
+    if (!isObject(value) || Array.isArray(value) || isLeaf(value) || types.isMap(value) || types.isSet(value))
+      return false;
     if (hasToJson(value)) return [(value as { toJSON(): unknown }).toJSON()];
     return (!isPojo(value) || Object.hasOwn(value, '__proto__')) && Object.entries(value).flat();
   },
@@ -146,7 +163,12 @@ const REVIVERS = {
     if (parts.length === 1) return parts[0];
     const data = {};
     for (let index = 0; index < parts.length; index += 2) {
-      Object.defineProperty(data, parts[index] as string, { value: parts[index + 1], configurable: true, enumerable: true, writable: true });
+      Object.defineProperty(data, parts[index] as string, {
+        value: parts[index + 1],
+        configurable: true,
+        enumerable: true,
+        writable: true,
+      });
     }
     return data;
   },
@@ -168,6 +190,8 @@ export function toSqlText(text: string): string {
 /** The name that {@link toSqlText} stored. */
 export function fromSqlText(text: string): string {
   return text.includes('\\')
-    ? text.replace(/\\(?:\\|u([0-9a-f]{4}))/g, (_, hex: string | undefined) => (hex ? String.fromCharCode(parseInt(hex, 16)) : '\\'))
+    ? text.replace(/\\(?:\\|u([0-9a-f]{4}))/g, (_, hex: string | undefined) =>
+        hex ? String.fromCharCode(parseInt(hex, 16)) : '\\',
+      )
     : text;
 }

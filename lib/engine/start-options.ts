@@ -44,10 +44,25 @@ export interface RunPlan {
   options: StartOptions;
 }
 
-const OPTIONS = new Set(['key', 'onConflict', 'delay', 'startAt', 'timeout', 'tenant', 'queue', 'priority', 'label', 'attributes', 'manager']);
+const OPTIONS = new Set([
+  'key',
+  'onConflict',
+  'delay',
+  'startAt',
+  'timeout',
+  'tenant',
+  'queue',
+  'priority',
+  'label',
+  'attributes',
+  'manager',
+]);
 
 /** The row of a run that is started from outside. Throws {@link ValidationError} and {@link PayloadError}. */
-export function toNewRun({ id, workflow, version, definition, input, options }: RunPlan, serializer: PayloadSerializer): NewRun {
+export function toNewRun(
+  { id, workflow, version, definition, input, options }: RunPlan,
+  serializer: PayloadSerializer,
+): NewRun {
   check(`The options of start('${workflow}')`, options, OPTIONS);
   return {
     id,
@@ -73,7 +88,8 @@ export function toNewRun({ id, workflow, version, definition, input, options }: 
 /** Refuses options that are unknown or of a wrong form, all at once. */
 export function check(what: string, options: object, known: ReadonlySet<string>): void {
   const issues = Object.entries(options).flatMap(([option, value]: [string, unknown]) => {
-    if (!known.has(option)) return [{ message: `unknown option '${option}' (known: ${[...known].join(', ')})`, path: [option] }];
+    if (!known.has(option))
+      return [{ message: `unknown option '${option}' (known: ${[...known].join(', ')})`, path: [option] }];
     const problem = value === undefined ? undefined : FORMS[option]?.(value);
     return problem ? [{ message: `${option} ${problem}`, path: [option] }] : [];
   });
@@ -83,10 +99,18 @@ export function check(what: string, options: object, known: ReadonlySet<string>)
   if (issues.length) throw new ValidationError(what, issues);
 }
 
-const duration = (value: unknown) => (tryParseDuration(value) === undefined ? `'${String(value)}' is no duration ('10s', '5m', or ms)` : undefined);
-const text = (value: unknown) => (typeof value === 'string' && value !== '' ? undefined : `must be a text that is not empty, not ${JSON.stringify(value)}`);
-const oneOf = (...values: string[]) => (value: unknown) => (values.includes(value as string) ? undefined : `must be one of ${values.join(', ')}, not ${JSON.stringify(value)}`);
-const flag = (value: unknown) => (typeof value === 'boolean' ? undefined : `must be true or false, not ${JSON.stringify(value)}`);
+const duration = (value: unknown) =>
+  tryParseDuration(value) === undefined ? `'${String(value)}' is no duration ('10s', '5m', or ms)` : undefined;
+const text = (value: unknown) =>
+  typeof value === 'string' && value !== ''
+    ? undefined
+    : `must be a text that is not empty, not ${JSON.stringify(value)}`;
+const oneOf =
+  (...values: string[]) =>
+  (value: unknown) =>
+    values.includes(value as string) ? undefined : `must be one of ${values.join(', ')}, not ${JSON.stringify(value)}`;
+const flag = (value: unknown) =>
+  typeof value === 'boolean' ? undefined : `must be true or false, not ${JSON.stringify(value)}`;
 
 const FORMS: Record<string, (value: unknown) => string | undefined> = {
   key: text,
@@ -98,14 +122,21 @@ const FORMS: Record<string, (value: unknown) => string | undefined> = {
   tenant: text,
   label: text,
   ref: text,
-  priority: (value) => (Number.isInteger(value) && Math.abs(value as number) < 2 ** 31 ? undefined : `must be a whole number, not ${JSON.stringify(value)}`),
+  priority: (value) =>
+    Number.isInteger(value) && Math.abs(value as number) < 2 ** 31
+      ? undefined
+      : `must be a whole number, not ${JSON.stringify(value)}`,
   attributes: attributesProblem,
   onTimeout: oneOf('cancel', 'abandon'),
   parentClose: oneOf('abandon', 'cancel'),
   cancellation: oneOf('wait', 'try'),
   detached: flag,
-  inherit: (value) => (Array.isArray(value) && value.every((one) => one === 'attributes') ? undefined : `takes ['attributes'], not ${JSON.stringify(value)}`),
-  concurrency: (value) => (value === Infinity || isCount(value, 1) ? undefined : `must be a whole number from 1, not ${String(value)}`),
+  inherit: (value) =>
+    Array.isArray(value) && value.every((one) => one === 'attributes')
+      ? undefined
+      : `takes ['attributes'], not ${JSON.stringify(value)}`,
+  concurrency: (value) =>
+    value === Infinity || isCount(value, 1) ? undefined : `must be a whole number from 1, not ${String(value)}`,
   minSuccessful: (value) => (isCount(value, 1) ? undefined : `must be a whole number from 1, not ${String(value)}`),
   tolerateFailures: (value) => (isCount(value, 0) ? undefined : `must be a whole number from 0, not ${String(value)}`),
 };
@@ -116,6 +147,8 @@ function isCount(value: unknown, least: number): boolean {
 
 export function attributesProblem(value: unknown): string | undefined {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return 'must be an object';
-  const wrong = Object.entries(value).find(([, entry]) => entry !== null && !['string', 'boolean'].includes(typeof entry) && !Number.isFinite(entry));
+  const wrong = Object.entries(value).find(
+    ([, entry]) => entry !== null && !['string', 'boolean'].includes(typeof entry) && !Number.isFinite(entry),
+  );
   return wrong ? `.${wrong[0]} must be a text, a finite number, a boolean or null` : undefined;
 }

@@ -152,7 +152,10 @@ export class StepCommand extends Command {
   private failAttempt(error: unknown): void {
     let mayRetry: boolean;
     try {
-      mayRetry = this.attempts < this.plan.retry.maxAttempts && isRetryable(error, this.plan.nonRetryable) && (this.plan.retryIf?.(error) ?? true);
+      mayRetry =
+        this.attempts < this.plan.retry.maxAttempts &&
+        isRetryable(error, this.plan.nonRetryable) &&
+        (this.plan.retryIf?.(error) ?? true);
     } catch (predicateError) {
       return this.fail(predicateError);
     }
@@ -164,7 +167,11 @@ export class StepCommand extends Command {
   }
 
   private fail(error: unknown): void {
-    this.execution.settle(this, { status: 'failed', error: this.execution.serializer.encodeError(error), attempts: this.attempts });
+    this.execution.settle(this, {
+      status: 'failed',
+      error: this.execution.serializer.encodeError(error),
+      attempts: this.attempts,
+    });
   }
 }
 
@@ -218,7 +225,10 @@ class RunningAttempt implements StepAttempt {
     if (!this.execution.isDurable) await this.execution.whenDurable();
     if (!this.isRunning) return await new Promise<never>(() => {});
     this.startTimer();
-    const code = runInFrame({ execution: this.execution, branch: this.branch, attempt: this }, async () => await body(this.context));
+    const code = runInFrame(
+      { execution: this.execution, branch: this.branch, attempt: this },
+      async () => await body(this.context),
+    );
     if (!this.timer) return await code;
     return await Promise.race([code, new Promise<never>((_, reject) => (this.timedOut = reject))]);
   }

@@ -22,7 +22,11 @@ export function planStep(options: StepOptions): PlannedStep {
 /** Refuses bad options of an inline step, where there is no boot to report them at. */
 export function checkedPlan(name: string, options: StepOptions): PlannedStep {
   const problems = stepProblems(options);
-  if (problems.length) throw new ValidationError(`The options of step '${name}'`, problems.map((message) => ({ message })));
+  if (problems.length)
+    throw new ValidationError(
+      `The options of step '${name}'`,
+      problems.map((message) => ({ message })),
+    );
   return planStep(options);
 }
 

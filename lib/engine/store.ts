@@ -1,4 +1,13 @@
-import type { Attributes, HistoryEntry, Page, RunDetails, RunStatus, RunSummary, RunTree, TerminalStatus } from './run.js';
+import type {
+  Attributes,
+  HistoryEntry,
+  Page,
+  RunDetails,
+  RunStatus,
+  RunSummary,
+  RunTree,
+  TerminalStatus,
+} from './run.js';
 
 /*
  * The engine's only door to the database: transitions, never rows. Payloads are stored text (PayloadSerializer), times

@@ -53,7 +53,7 @@ export function rootCause(error: unknown): unknown {
 /** The class name of an error, for classes that set no `name` too. */
 export function nameOf(error: unknown): string {
   if (!types.isNativeError(error) && !hasErrorShape(error)) return 'NonError';
-  const { name } = error as Error;
+  const { name } = error;
   return name && name !== 'Error' ? name : (error.constructor?.name ?? 'Error');
 }
 
@@ -72,7 +72,12 @@ function causeOf(error: unknown): unknown {
 }
 
 function hasErrorShape(value: unknown): value is Error {
-  return typeof value === 'object' && value !== null && typeof (value as Error).message === 'string' && typeof (value as Error).name === 'string';
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    typeof (value as Error).message === 'string' &&
+    typeof (value as Error).name === 'string'
+  );
 }
 
 function toLink(thrown: unknown): StoredError {
@@ -80,8 +85,8 @@ function toLink(thrown: unknown): StoredError {
     return { name: 'NonError', message: describe(thrown), thrown: isStorable(thrown) ? thrown : describe(thrown) };
   }
   const error = thrown as Error & { code?: unknown };
-  const link: StoredError = { name: nameOf(error), message: String(error.message) };
-  if (error.code !== undefined) link.code = String(error.code);
+  const link: StoredError = { name: nameOf(error), message: textOf(error.message) };
+  if (error.code !== undefined) link.code = textOf(error.code);
   if (typeof error.stack === 'string') link.stack = error.stack;
   for (const [field, value] of Object.entries(error)) {
     if (!OWN_PLACES.has(field) && isStorable(value)) link[field] = value;
@@ -99,6 +104,11 @@ function shorten(links: StoredError[]): StoredError[] {
   ];
 }
 
+/** Messages and codes are texts by their types only. */
+function textOf(value: unknown): string {
+  return typeof value === 'string' ? value : describe(value);
+}
+
 function describe(value: unknown): string {
   try {
     return typeof value === 'string' ? value : (JSON.stringify(value) ?? String(value));
@@ -109,7 +119,8 @@ function describe(value: unknown): string {
 
 /** JSON would leave functions out in silence, and the payload's encoding refuses them. */
 function refuseCode(key: string, value: unknown): unknown {
-  if (typeof value === 'function' || typeof value === 'symbol' || types.isPromise(value)) throw new TypeError(`${key} is code`);
+  if (typeof value === 'function' || typeof value === 'symbol' || types.isPromise(value))
+    throw new TypeError(`${key} is code`);
   return value;
 }
 

@@ -37,7 +37,10 @@ export async function race(frame: Frame, branches: Branches): Promise<{ winner: 
   try {
     return await Promise.race(parts.map(async ([winner, { promise }]) => ({ winner, value: await promise })));
   } finally {
-    leaveBehind(frame, parts.map(([, part]) => part));
+    leaveBehind(
+      frame,
+      parts.map(([, part]) => part),
+    );
   }
 }
 
@@ -47,7 +50,10 @@ export async function any(frame: Frame, branches: Branches): Promise<{ winner: s
   try {
     return await Promise.any(parts.map(async ([winner, { promise }]) => ({ winner, value: await promise })));
   } finally {
-    leaveBehind(frame, parts.map(([, part]) => part));
+    leaveBehind(
+      frame,
+      parts.map(([, part]) => part),
+    );
   }
 }
 
@@ -55,9 +61,14 @@ export async function any(frame: Frame, branches: Branches): Promise<{ winner: s
 export async function all(frame: Frame, branches: Branches): Promise<Record<string, unknown>> {
   const parts = startAll(frame, branches);
   try {
-    return Object.fromEntries(await Promise.all(parts.map(async ([name, { promise }]) => [name, await promise] as const)));
+    return Object.fromEntries(
+      await Promise.all(parts.map(async ([name, { promise }]) => [name, await promise] as const)),
+    );
   } finally {
-    leaveBehind(frame, parts.map(([, part]) => part));
+    leaveBehind(
+      frame,
+      parts.map(([, part]) => part),
+    );
   }
 }
 
@@ -96,6 +107,8 @@ export async function mapInBranches<Item, Result>(
   const parts = new Set<Part<Result>>();
   let next = 0;
   let isOver = false;
+  let decide!: () => void;
+  const decided = new Promise<void>((resolve) => (decide = resolve));
   const runLane = async (): Promise<void> => {
     while (next < items.length && !isOver) {
       const index = next++;
@@ -107,33 +120,18 @@ export async function mapInBranches<Item, Result>(
       parts.delete(part);
       frame.branch.leave(part.branch);
       isOver = isDecided?.(result) ?? false;
+      if (isOver) decide();
     }
   };
   try {
     const lanes = Array.from({ length: Math.min(concurrency, items.length) }, runLane);
-    await (isDecided ? firstToDecide(lanes, () => isOver) : Promise.all(lanes));
+    await Promise.race([Promise.all(lanes), decided]);
   } finally {
     isOver = true;
     leaveBehind(frame, parts);
   }
   return results;
 }
-
-/** Ends with the lane that decides, or with the last. */
-async function firstToDecide(lanes: Promise<void>[], isDecided: () => boolean): Promise<void> {
-  const deciding = lanes.map(async (lane) => {
-    await lane;
-    if (!isDecided()) throw UNDECIDED;
-  });
-  try {
-    await Promise.any(deciding);
-  } catch (error) {
-    const failure = (error as AggregateError).errors.find((one) => one !== UNDECIDED) as unknown;
-    if (failure !== undefined) throw failure;
-  }
-}
-
-const UNDECIDED = new Error('undecided');
 
 /** Runs code that a cancellation from outside does not reach. */
 export async function shield<Value>(frame: Frame, code: () => Promise<Value> | Value): Promise<Value> {

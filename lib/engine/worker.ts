@@ -12,7 +12,21 @@ import { type ExecutionHost, RunExecution } from './run-execution.js';
 import { reportEnd, reportStart, reportWrite } from './run-reports.js';
 import type { PayloadSerializer } from './serialization.js';
 import { toClaimedRun } from './started-run.js';
-import type { Beat, CancelRequest, CancelResult, ClaimedRun, CommitResult, NewRun, Placement, RecordedRun, RunEnd, RunWrite, StartResult, Store, WokenRun } from './store.js';
+import type {
+  Beat,
+  CancelRequest,
+  CancelResult,
+  ClaimedRun,
+  CommitResult,
+  NewRun,
+  Placement,
+  RecordedRun,
+  RunEnd,
+  RunWrite,
+  StartResult,
+  Store,
+  WokenRun,
+} from './store.js';
 import type { WriteBuffer } from './write-buffer.js';
 
 const LARGEST_CLAIM = 200;
@@ -169,7 +183,11 @@ export class Worker implements ExecutionHost {
   }
 
   private get placement(): Placement {
-    return { workerId: this.isDraining || this.isStopped ? undefined : this.id, definitions: this.parts.registry.ids(), resident: [] };
+    return {
+      workerId: this.isDraining || this.isStopped ? undefined : this.id,
+      definitions: this.parts.registry.ids(),
+      resident: [],
+    };
   }
 
   // ---- what executions ask for (ExecutionHost)
@@ -243,7 +261,13 @@ export class Worker implements ExecutionHost {
   }
 
   private canBegin(run: NewRun): boolean {
-    return this.takesRuns && run.delayMs === null && run.startAt === null && this.serves(run.queue) && this.parts.registry.has(run.workflow, run.version);
+    return (
+      this.takesRuns &&
+      run.delayMs === null &&
+      run.startAt === null &&
+      this.serves(run.queue) &&
+      this.parts.registry.has(run.workflow, run.version)
+    );
   }
 
   private serves(queue: string): boolean {
@@ -277,7 +301,12 @@ export class Worker implements ExecutionHost {
       this.reserved += limit;
       await this.guard(async () => {
         const { store, registry } = this.parts;
-        const runs = await store.claim({ workerId: this.id, queues: this.settings.queues, definitions: registry.ids(), limit });
+        const runs = await store.claim({
+          workerId: this.id,
+          queues: this.settings.queues,
+          definitions: registry.ids(),
+          limit,
+        });
         if (runs.length === limit) this.hasBacklog = true;
         await this.takeOnClaimed(runs);
       });
@@ -310,7 +339,8 @@ export class Worker implements ExecutionHost {
 
   private takeOn(run: ClaimedRun, recorded: RecordedRun | undefined): void {
     const definition = this.parts.registry.get(run.workflow, run.version);
-    if (!definition) throw new Error(`Run ${run.id} of the unknown definition ${run.workflow}@${run.version} was claimed`);
+    if (!definition)
+      throw new Error(`Run ${run.id} of the unknown definition ${run.workflow}@${run.version} was claimed`);
     const execution = new RunExecution(run, definition, recorded, this);
     this.executions.set(run.id, execution);
     if (run.fresh) reportStart(this.parts.report, run);
@@ -323,7 +353,9 @@ export class Worker implements ExecutionHost {
     // A run that parks or ends leaves its slot to the children that start in the same commit.
     const leaving = writes.filter(({ move }) => move !== null).length;
     for (const write of writes) this.reserveFor(write.children, leaving);
-    const resident = this.takesRuns ? writes.filter((write) => this.endsAndWakesResident(write)).map((write) => write.parentId!) : [];
+    const resident = this.takesRuns
+      ? writes.filter((write) => this.endsAndWakesResident(write)).map((write) => write.parentId!)
+      : [];
     return { ...this.placement, resident };
   }
 
@@ -433,7 +465,8 @@ export class Worker implements ExecutionHost {
     if (!beat.alive || !this.hasLease) return await this.comeBack();
     if (renews) this.leaseRenewed(sentAt);
     if (this.hadTrouble) await this.handBackStrays();
-    for (const { id, epoch } of executing) if (beat.lost.includes(id) && this.executions.get(id)?.run.epoch === epoch) this.dropEnded(id);
+    for (const { id, epoch } of executing)
+      if (beat.lost.includes(id) && this.executions.get(id)?.run.epoch === epoch) this.dropEnded(id);
     await this.attendTo(beat);
   }
 
@@ -449,7 +482,7 @@ export class Worker implements ExecutionHost {
   }
 
   private async takeOver(): Promise<void> {
-    for (let more = true; more; ) {
+    for (let more = true; more;) {
       const result = await this.parts.store.takeOver(LARGEST_TAKEOVER);
       this.noticeElsewhere(result.runs);
       more = result.more;
@@ -462,7 +495,14 @@ export class Worker implements ExecutionHost {
     const sentAt = performance.now();
     const { queues, leaseMs } = this.settings;
     const definitions = this.parts.registry.ids();
-    await this.parts.store.registerWorker({ id: this.id, host: hostname(), pid: process.pid, leaseMs, queues, definitions });
+    await this.parts.store.registerWorker({
+      id: this.id,
+      host: hostname(),
+      pid: process.pid,
+      leaseMs,
+      queues,
+      definitions,
+    });
     this.leaseRenewed(sentAt);
   }
 
@@ -476,7 +516,9 @@ export class Worker implements ExecutionHost {
   /** The lease could not be renewed in time: another worker may take the runs over at any moment now. */
   private selfStop(): void {
     this.hasLease = false;
-    this.parts.warn(`Worker ${this.id} could not renew its lease; it stops its ${this.executions.size} runs until it can.`);
+    this.parts.warn(
+      `Worker ${this.id} could not renew its lease; it stops its ${this.executions.size} runs until it can.`,
+    );
     for (const execution of this.executions.values()) execution.drop(new Error('The lease of the worker ran out'));
     this.executions.clear();
   }
@@ -541,7 +583,10 @@ export class Worker implements ExecutionHost {
     try {
       await work();
     } catch (error) {
-      if (!this.isStopped) this.parts.warn(`The worker met a problem and goes on: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+      if (!this.isStopped)
+        this.parts.warn(
+          `The worker met a problem and goes on: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,
+        );
     }
   }
 }

@@ -29,7 +29,9 @@ export class Canceller {
     }
     const ended = reached.filter((row) => row.status === 'cancelled');
     const unwinding = reached.filter((row) => row.status !== 'cancelled').map(wokenFromRow);
-    const woken = ended.length ? (await run<WokenRow>(this.sql.wakeThoseWhoWaitFor, [ended.map((row) => row.id)])).map(wokenFromRow) : [];
+    const woken = ended.length
+      ? (await run<WokenRow>(this.sql.wakeThoseWhoWaitFor, [ended.map((row) => row.id)])).map(wokenFromRow)
+      : [];
     return { found: found.length > 0, ended: ended.map(({ id, watched }) => ({ id, watched })), unwinding, woken };
   }
 }

@@ -41,7 +41,10 @@ export class Database {
     try {
       await dataSource.initialize();
     } catch (error) {
-      throw new DatabaseUnavailableError(addressOf(options), { cause: error, advice: 'Is it running, and are the address, user and database of the connection right?' });
+      throw new DatabaseUnavailableError(addressOf(options), {
+        cause: error,
+        advice: 'Is it running, and are the address, user and database of the connection right?',
+      });
     }
     return new Database(dataSource, schema);
   }
@@ -95,7 +98,10 @@ export class Database {
         if (isInDoubt(error)) for (const listener of this.troubleListeners) listener();
         if (!isTransient(error) || this.isClosed) throw this.explained(error);
         if (performance.now() + pause > deadline) {
-          throw new DatabaseUnavailableError(this.address, { cause: error, advice: `It was tried again for ${giveUpAfterMs / 1000} s.` });
+          throw new DatabaseUnavailableError(this.address, {
+            cause: error,
+            advice: `It was tried again for ${giveUpAfterMs / 1000} s.`,
+          });
         }
         await delay(pause * (0.5 + Math.random()));
       }
@@ -132,7 +138,8 @@ export class Database {
 }
 
 function runOn(client: PoolClient): Run {
-  return async <Row>(statement: Statement, values: readonly unknown[]) => (await client.query({ ...statement, values: values as unknown[] })).rows as Row[];
+  return async <Row>(statement: Statement, values: readonly unknown[]) =>
+    (await client.query({ ...statement, values: values as unknown[] })).rows as Row[];
 }
 
 /**
@@ -156,7 +163,12 @@ function engineOptions(options: PostgresOptions, schema: string): PostgresOption
     connectTimeoutMS,
     applicationName,
     poolErrorHandler: () => {},
-    extra: { keepAlive: true, query_timeout: READ_TIMEOUT_MS, ...(options.extra as object | undefined), max: POOL_SIZE },
+    extra: {
+      keepAlive: true,
+      query_timeout: READ_TIMEOUT_MS,
+      ...(options.extra as object | undefined),
+      max: POOL_SIZE,
+    },
   };
 }
 

@@ -30,7 +30,9 @@ async function pendingMigrations(database: Database): Promise<string[]> {
 
 async function executedMigrations(database: Database): Promise<Set<string>> {
   try {
-    const rows: { name: string }[] = await database.dataSource.query(`select name from ${quoteIdentifier(database.schema)}.migrations`);
+    const rows: { name: string }[] = await database.dataSource.query(
+      `select name from ${quoteIdentifier(database.schema)}.migrations`,
+    );
     return new Set(rows.map((row) => row.name));
   } catch (error) {
     if ((error as { code?: string }).code === UNDEFINED_TABLE) return new Set();

@@ -17,11 +17,17 @@ export interface Reopened {
  * Makes a run that failed, was cancelled or is blocked claimable again. The outcome that made it end is forgotten, with
  * what the code did upon it; everything else it has recorded stays, so finished steps do not run again.
  */
-export async function reopen(run: Run, sql: Statements, serializer: PayloadSerializer, runId: string): Promise<Reopened | undefined> {
+export async function reopen(
+  run: Run,
+  sql: Statements,
+  serializer: PayloadSerializer,
+  runId: string,
+): Promise<Reopened | undefined> {
   const [locked] = await run<{ status: RunStatus; error: string | null }>(sql.lockRun, [runId]);
   if (!locked) return undefined;
   const { status } = locked;
-  if (status === 'completed' || !(isTerminal(status) || status === 'blocked')) return { status, retried: false, woken: [] };
+  if (status === 'completed' || !(isTerminal(status) || status === 'blocked'))
+    return { status, retried: false, woken: [] };
   if (status !== 'blocked') {
     const outcomes = (await run<OutcomeRow>(sql.loadOutcomes, [[runId]])).map(outcomeFromRow);
     const fatal = findFatal(outcomes, serializer.decodeError(locked.error));
@@ -42,7 +48,9 @@ function findFatal(outcomes: RecordedOutcome[], error: StoredError): RecordedOut
   for (let link: StoredError | undefined = error; link; link = link.cause) {
     const { step, childId } = link;
     const fatal = unsuccessful.find((outcome) =>
-      outcome.kind === 'step' ? displayKey(outcome.name, outcome.ordinal) === step : outcome.childId !== null && outcome.childId === childId,
+      outcome.kind === 'step'
+        ? displayKey(outcome.name, outcome.ordinal) === step
+        : outcome.childId !== null && outcome.childId === childId,
     );
     if (fatal) return fatal;
   }

@@ -1,6 +1,14 @@
 import type { Attributes, RunStatus } from '../engine/run.js';
 import { fromSqlText, toSqlText } from '../engine/serialization.js';
-import type { CancelMark, ClaimedRun, NewRun, RecordedChild, RecordedOutcome, RunWrite, WokenRun } from '../engine/store.js';
+import type {
+  CancelMark,
+  ClaimedRun,
+  NewRun,
+  RecordedChild,
+  RecordedOutcome,
+  RunWrite,
+  WokenRun,
+} from '../engine/store.js';
 
 /** What statements take and return, and what the engine speaks: the one place where both meet. */
 
@@ -9,12 +17,18 @@ export const nullable = (text: string | null): string | null => (text === null ?
 /** jsonb holds no NUL either; names and values are escaped alike. */
 export function attributesToRow(attributes: Attributes | null): string | null {
   if (!attributes) return null;
-  const entries = Object.entries(attributes).map(([name, value]) => [toSqlText(name), typeof value === 'string' ? toSqlText(value) : value]);
+  const entries = Object.entries(attributes).map(([name, value]) => [
+    toSqlText(name),
+    typeof value === 'string' ? toSqlText(value) : value,
+  ]);
   return JSON.stringify(Object.fromEntries(entries));
 }
 
 export function attributesFromRow(attributes: Attributes | null): Attributes {
-  const entries = Object.entries(attributes ?? {}).map(([name, value]) => [fromSqlText(name), typeof value === 'string' ? fromSqlText(value) : value]);
+  const entries = Object.entries(attributes ?? {}).map(([name, value]) => [
+    fromSqlText(name),
+    typeof value === 'string' ? fromSqlText(value) : value,
+  ]);
   return Object.fromEntries(entries) as Attributes;
 }
 
@@ -243,5 +257,12 @@ export interface WokenRow {
 }
 
 export function wokenFromRow(row: WokenRow): WokenRun {
-  return { id: row.id, status: row.status, epoch: row.epoch, wakes: row.wakes, queue: fromSqlText(row.queue), workerId: row.worker_id };
+  return {
+    id: row.id,
+    status: row.status,
+    epoch: row.epoch,
+    wakes: row.wakes,
+    queue: fromSqlText(row.queue),
+    workerId: row.worker_id,
+  };
 }

@@ -1,7 +1,16 @@
 import type { DataSource, SelectQueryBuilder } from 'typeorm';
 import { displayKey } from '../engine/command.js';
 import { ValidationError } from '../engine/errors.js';
-import { type HistoryEntry, isTerminal, type Page, RUN_STATUSES, type RunDetails, type RunSummary, type RunTree, type WaitingFor } from '../engine/run.js';
+import {
+  type HistoryEntry,
+  isTerminal,
+  type Page,
+  RUN_STATUSES,
+  type RunDetails,
+  type RunSummary,
+  type RunTree,
+  type WaitingFor,
+} from '../engine/run.js';
 import { fromSqlText, type PayloadSerializer, toSqlText } from '../engine/serialization.js';
 import type { ListFilter } from '../engine/store.js';
 import { HistoryEntity } from './entities/history.entity.js';
@@ -34,7 +43,9 @@ export class RunQueries {
   }
 
   findByKey(workflow: string, key: string): Promise<RunDetails | undefined> {
-    return this.details(this.withPayloads().where({ workflow: toSqlText(workflow), key: toSqlText(key), superseded: false }));
+    return this.details(
+      this.withPayloads().where({ workflow: toSqlText(workflow), key: toSqlText(key), superseded: false }),
+    );
   }
 
   async history(runId: string): Promise<HistoryEntry[]> {
@@ -57,7 +68,11 @@ export class RunQueries {
   async list(filter: ListFilter): Promise<Page<RunSummary>> {
     checkFilter(filter);
     const limit = filter.limit ?? LIMIT.default;
-    const query = this.dataSource.getRepository(RunEntity).createQueryBuilder('run').orderBy('run.id', 'DESC').take(limit + 1);
+    const query = this.dataSource
+      .getRepository(RunEntity)
+      .createQueryBuilder('run')
+      .orderBy('run.id', 'DESC')
+      .take(limit + 1);
     applyFilter(query, filter);
     const rows = await query.getMany();
     const items = rows.slice(0, limit).map((row) => this.toSummary(row));
@@ -65,7 +80,10 @@ export class RunQueries {
   }
 
   private withPayloads(): SelectQueryBuilder<RunEntity> {
-    return this.dataSource.getRepository(RunEntity).createQueryBuilder('run').addSelect(['run.input', 'run.output', 'run.error']);
+    return this.dataSource
+      .getRepository(RunEntity)
+      .createQueryBuilder('run')
+      .addSelect(['run.input', 'run.output', 'run.error']);
   }
 
   private async details(query: SelectQueryBuilder<RunEntity>): Promise<RunDetails | undefined> {
@@ -174,7 +192,8 @@ function applyFilter(query: SelectQueryBuilder<RunEntity>, filter: ListFilter): 
   if (filter.status !== undefined) query.andWhere('run.status in (:...statuses)', { statuses: [filter.status].flat() });
   if (filter.parentId !== undefined) query.andWhere('run.parent_id = :parentId', { parentId: filter.parentId });
   if (filter.rootOnly) query.andWhere('run.parent_id is null');
-  if (filter.attributes) query.andWhere('run.attributes @> :attributes', { attributes: attributesToRow(filter.attributes) });
+  if (filter.attributes)
+    query.andWhere('run.attributes @> :attributes', { attributes: attributesToRow(filter.attributes) });
   if (filter.createdAfter) query.andWhere('run.created_at >= :createdAfter', { createdAfter: filter.createdAfter });
   if (filter.createdBefore) query.andWhere('run.created_at < :createdBefore', { createdBefore: filter.createdBefore });
   if (filter.cursor !== undefined) query.andWhere('run.id < :cursor', { cursor: filter.cursor });
@@ -183,15 +202,18 @@ function applyFilter(query: SelectQueryBuilder<RunEntity>, filter: ListFilter): 
 
 function applySearch(query: SelectQueryBuilder<RunEntity>, search: string): void {
   if (UUID.test(search)) query.andWhere('run.id = :search', { search });
-  else query.andWhere('(strpos(run.key, :search) > 0 or strpos(run.label, :search) > 0)', { search: toSqlText(search) });
+  else
+    query.andWhere('(strpos(run.key, :search) > 0 or strpos(run.label, :search) > 0)', { search: toSqlText(search) });
 }
 
 function checkFilter(filter: ListFilter): void {
   const problems: { message: string; path: string[] }[] = [];
   const { limit = LIMIT.default, cursor, parentId } = filter;
-  if (!Number.isInteger(limit) || limit < 1 || limit > LIMIT.largest) problems.push({ message: `limit must be 1 to ${LIMIT.largest}, not ${limit}`, path: ['limit'] });
+  if (!Number.isInteger(limit) || limit < 1 || limit > LIMIT.largest)
+    problems.push({ message: `limit must be 1 to ${LIMIT.largest}, not ${limit}`, path: ['limit'] });
   for (const status of [filter.status ?? []].flat()) {
-    if (!RUN_STATUSES.includes(status)) problems.push({ message: `'${status}' is no status (${RUN_STATUSES.join(', ')})`, path: ['status'] });
+    if (!RUN_STATUSES.includes(status))
+      problems.push({ message: `'${status}' is no status (${RUN_STATUSES.join(', ')})`, path: ['status'] });
   }
   for (const [field, id] of Object.entries({ cursor, parentId })) {
     if (id !== undefined && !UUID.test(id)) problems.push({ message: `${field} '${id}' is no id`, path: [field] });

@@ -8,9 +8,19 @@ const TRANSIENT_SQL_STATES = new Set([
   '57P03', // it starts up
   '25006', // read-only: a primary that has become a standby
 ]);
-const TRANSIENT_SYSTEM_CODES = new Set(['ECONNRESET', 'ECONNREFUSED', 'EPIPE', 'ETIMEDOUT', 'EHOSTUNREACH', 'ENETUNREACH', 'ENOTFOUND', 'EAI_AGAIN']);
+const TRANSIENT_SYSTEM_CODES = new Set([
+  'ECONNRESET',
+  'ECONNREFUSED',
+  'EPIPE',
+  'ETIMEDOUT',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+]);
 /** What node-postgres says without a code when a connection is lost, cannot be had, or does not answer. */
-const TRANSIENT_MESSAGES = /connection terminated|query read timeout|timeout exceeded when trying to connect|client has encountered a connection error|connection timeout/i;
+const TRANSIENT_MESSAGES =
+  /connection terminated|query read timeout|timeout exceeded when trying to connect|client has encountered a connection error|connection timeout/i;
 
 /** Whether the same statement may succeed a moment later: the database was away, moving or busy, or two transactions collided. */
 export function isTransient(error: unknown): boolean {

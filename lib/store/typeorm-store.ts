@@ -95,7 +95,10 @@ export class TypeOrmStore implements Store {
     const run = await callersTransaction(transaction);
     const results = await this.startOn(run, runs, { workerId: undefined, definitions: [], resident: [] });
     // Told by the caller's own commit: a hint that left earlier would find nothing.
-    await run(this.sql.announce, [this.channel, JSON.stringify({ queues: [...new Set(runs.map((started) => started.queue))] })]);
+    await run(this.sql.announce, [
+      this.channel,
+      JSON.stringify({ queues: [...new Set(runs.map((started) => started.queue))] }),
+    ]);
     return results;
   }
 
@@ -106,11 +109,24 @@ export class TypeOrmStore implements Store {
       deadline: number | null;
       at: number;
     }
-    const parameters = [...NEW_RUNS.parameters(runs.map(newRunToRow)), placement.workerId ?? null, placement.definitions.map(toSqlText)];
+    const parameters = [
+      ...NEW_RUNS.parameters(runs.map(newRunToRow)),
+      placement.workerId ?? null,
+      placement.definitions.map(toSqlText),
+    ];
     const inserted = new Map((await run<StartedRow>(this.sql.insertRuns, parameters)).map((row) => [row.id, row]));
     const results = runs.map((newRun): StartResult | undefined => {
       const row = inserted.get(newRun.id);
-      return row && { id: row.id, started: true, status: row.status, inputDigest: newRun.inputDigest, at: row.at, deadline: row.deadline };
+      return (
+        row && {
+          id: row.id,
+          started: true,
+          status: row.status,
+          inputDigest: newRun.inputDigest,
+          at: row.at,
+          deadline: row.deadline,
+        }
+      );
     });
     await this.findThoseThatWereThere(run, runs, results);
     const [first] = inserted.values();
@@ -118,26 +134,54 @@ export class TypeOrmStore implements Store {
     return results as StartResult[];
   }
 
-  private async findThoseThatWereThere(run: Run, runs: readonly NewRun[], results: (StartResult | undefined)[]): Promise<void> {
+  private async findThoseThatWereThere(
+    run: Run,
+    runs: readonly NewRun[],
+    results: (StartResult | undefined)[],
+  ): Promise<void> {
     const missing = runs.flatMap((newRun, index) => (results[index] ? [] : [{ newRun, index }]));
     if (missing.length === 0) return;
-    const rows = await run<{ position: number; id: string; status: RunStatus; input_digest: string; deadline: number | null; at: number }>(this.sql.findStarted, [
+    const rows = await run<{
+      position: number;
+      id: string;
+      status: RunStatus;
+      input_digest: string;
+      deadline: number | null;
+      at: number;
+    }>(this.sql.findStarted, [
       missing.map(({ newRun }) => newRun.id),
       missing.map(({ newRun }) => toSqlText(newRun.workflow)),
       missing.map(({ newRun }) => nullable(newRun.key)),
     ]);
     for (const row of rows) {
       const { newRun, index } = missing[row.position - 1]!;
-      results[index] = { id: row.id, started: row.id === newRun.id, status: row.status, inputDigest: row.input_digest, at: row.at, deadline: row.deadline };
+      results[index] = {
+        id: row.id,
+        started: row.id === newRun.id,
+        status: row.status,
+        inputDigest: row.input_digest,
+        at: row.at,
+        deadline: row.deadline,
+      };
     }
     const gone = missing.find(({ index }) => !results[index]);
-    if (gone) throw new Error(`The run with the key '${gone.newRun.key}' was deleted while it was started again; start it once more`);
+    if (gone)
+      throw new Error(
+        `The run with the key '${gone.newRun.key}' was deleted while it was started again; start it once more`,
+      );
   }
 
   // ---- claiming
 
   async claim({ workerId, queues, definitions, limit }: ClaimRequest): Promise<ClaimedRun[]> {
-    const rows = await this.worked(() => this.database.run<ClaimRow>(this.sql.claimRuns, [workerId, queues.map(toSqlText), definitions.map(toSqlText), limit]));
+    const rows = await this.worked(() =>
+      this.database.run<ClaimRow>(this.sql.claimRuns, [
+        workerId,
+        queues.map(toSqlText),
+        definitions.map(toSqlText),
+        limit,
+      ]),
+    );
     if (rows[0]) this.clock.synchronise(rows[0].at);
     return rows.map(claimFromRow);
   }
@@ -175,7 +219,12 @@ export class TypeOrmStore implements Store {
     );
   }
 
-  private async applyEffects(run: Run, runId: string, effects: Effects, status: RunStatus): Promise<CancelResult | null> {
+  private async applyEffects(
+    run: Run,
+    runId: string,
+    effects: Effects,
+    status: RunStatus,
+  ): Promise<CancelResult | null> {
     if (effects.awaits.length) await run(this.sql.awaitChildren, [runId, effects.awaits]);
     if (effects.watches.length) await run(this.sql.watchRuns, [runId, effects.watches]);
     const cancels = [...effects.cancels];
@@ -195,10 +244,13 @@ export class TypeOrmStore implements Store {
   private async commitOn(run: Run, writes: readonly RunWrite[], placement: Placement): Promise<CommitResult> {
     const written = new Set(writes.map((write) => write.runId));
     const mayWake = new Set<string>();
-    for (const { parentId, move } of writes) if (parentId && move && move.to !== 'waiting' && !written.has(parentId)) mayWake.add(parentId);
+    for (const { parentId, move } of writes)
+      if (parentId && move && move.to !== 'waiting' && !written.has(parentId)) mayWake.add(parentId);
     const rows = await run<CommitRow>(this.sql.commitWrites, [
       ...WRITES.parameters([...writes.map(writeToRow), ...[...mayWake].map(toBeWokenRow)]),
-      ...OUTCOMES.parameters(writes.flatMap((write) => write.outcomes.map((outcome) => outcomeToRow(write.runId, outcome)))),
+      ...OUTCOMES.parameters(
+        writes.flatMap((write) => write.outcomes.map((outcome) => outcomeToRow(write.runId, outcome))),
+      ),
       ...CHILDREN.parameters(writes.flatMap((write) => write.children.map(childToRow))),
       placement.workerId ?? null,
       placement.definitions.map(toSqlText),
@@ -212,7 +264,13 @@ export class TypeOrmStore implements Store {
     for (const row of rows) {
       if (row.tag === 'own') {
         result.at = row.at!;
-        result.runs.push({ id: row.id, status: row.status, wakes: row.wakes!, watched: row.watched!, cancel: cancelFromRow(row.cancel_requested_at, row.cancel_reason) });
+        result.runs.push({
+          id: row.id,
+          status: row.status,
+          wakes: row.wakes!,
+          watched: row.watched!,
+          cancel: cancelFromRow(row.cancel_requested_at, row.cancel_reason),
+        });
       } else if (row.tag === 'woken') {
         result.woken.push(wokenFromRow(row as WokenRow));
       } else {
@@ -234,7 +292,9 @@ export class TypeOrmStore implements Store {
   }
 
   cancel(runIds: readonly string[], request: CancelRequest): Promise<CancelResult> {
-    return this.called(() => this.database.transaction((run) => this.canceller.cancel(run, runIds.filter(isUuid), request)));
+    return this.called(() =>
+      this.database.transaction((run) => this.canceller.cancel(run, runIds.filter(isUuid), request)),
+    );
   }
 
   retry(runId: string): Promise<{ status: RunStatus; retried: boolean; woken: WokenRun[] } | undefined> {
@@ -247,7 +307,14 @@ export class TypeOrmStore implements Store {
   async registerWorker(worker: WorkerRegistration): Promise<void> {
     const { id, host, pid, leaseMs, queues, definitions } = worker;
     const [row] = await this.worked(() =>
-      this.database.run<{ at: number }>(this.sql.registerWorker, [id, host, pid, leaseMs, queues.map(toSqlText), definitions.map(toSqlText)]),
+      this.database.run<{ at: number }>(this.sql.registerWorker, [
+        id,
+        host,
+        pid,
+        leaseMs,
+        queues.map(toSqlText),
+        definitions.map(toSqlText),
+      ]),
     );
     this.clock.synchronise(row!.at);
   }
@@ -256,7 +323,14 @@ export class TypeOrmStore implements Store {
     const runIds = executing.map(({ id }) => id);
     const epochs = executing.map(({ epoch }) => epoch);
     const [row] = await this.worked(() =>
-      this.database.run<BeatRow>(this.sql.beat, [workerId, queues.map(toSqlText), definitions.map(toSqlText), renewByMs, runIds, epochs]),
+      this.database.run<BeatRow>(this.sql.beat, [
+        workerId,
+        queues.map(toSqlText),
+        definitions.map(toSqlText),
+        renewByMs,
+        runIds,
+        epochs,
+      ]),
     );
     const { alive, ready, next_wake_at, expired_workers, lost, attention, at } = row!;
     this.clock.synchronise(at);
@@ -266,7 +340,11 @@ export class TypeOrmStore implements Store {
       nextWakeAt: next_wake_at,
       expiredWorkers: expired_workers,
       lost,
-      attention: attention.map((run) => ({ id: run.id, wakes: run.wakes, cancel: cancelFromRow(run.cancelRequestedAt, run.cancelReason) })),
+      attention: attention.map((run) => ({
+        id: run.id,
+        wakes: run.wakes,
+        cancel: cancelFromRow(run.cancelRequestedAt, run.cancelReason),
+      })),
     };
   }
 
@@ -278,7 +356,9 @@ export class TypeOrmStore implements Store {
   }
 
   async handBack(workerId: string, { except }: { except: readonly string[] }): Promise<WokenRun[]> {
-    return (await this.worked(() => this.database.run<WokenRow>(this.sql.handBack, [workerId, except]))).map(wokenFromRow);
+    return (await this.worked(() => this.database.run<WokenRow>(this.sql.handBack, [workerId, except]))).map(
+      wokenFromRow,
+    );
   }
 
   async removeWorker(workerId: string): Promise<void> {
@@ -307,7 +387,12 @@ export class TypeOrmStore implements Store {
   async announce({ queues, workers, ended }: Hints): Promise<void> {
     for (let from = 0; from === 0 || from < ended.length; from += LARGEST_HINT) {
       const hints = from === 0 ? { queues, workers } : {};
-      await this.quietly(() => this.database.run(this.sql.announce, [this.channel, JSON.stringify({ ...hints, ended: ended.slice(from, from + LARGEST_HINT) })]));
+      await this.quietly(() =>
+        this.database.run(this.sql.announce, [
+          this.channel,
+          JSON.stringify({ ...hints, ended: ended.slice(from, from + LARGEST_HINT) }),
+        ]),
+      );
     }
   }
 
@@ -413,12 +498,23 @@ function mergeCancels(one: CancelResult, other: CancelResult): CancelResult {
 async function callersTransaction(manager: unknown): Promise<Run> {
   const queryRunner = (manager as EntityManager | undefined)?.queryRunner;
   if (!queryRunner?.isTransactionActive) {
-    throw new ValidationError('manager', [{ message: 'it must be the EntityManager of an open transaction (dataSource.transaction(async (manager) => …))', path: ['manager'] }]);
-  }
-  const [row]: { level: string }[] = await queryRunner.query(`select current_setting('transaction_isolation') as level`);
-  if (row!.level !== 'read committed') {
     throw new ValidationError('manager', [
-      { message: `its transaction is ${row!.level}, and READ COMMITTED is required: under another level a key that was taken meanwhile would not be seen`, path: ['manager'] },
+      {
+        message: 'it must be the EntityManager of an open transaction (dataSource.transaction(async (manager) => …))',
+        path: ['manager'],
+      },
+    ]);
+  }
+  const rows = (await queryRunner.query(`select current_setting('transaction_isolation') as level`)) as {
+    level: string;
+  }[];
+  const level = rows[0]!.level;
+  if (level !== 'read committed') {
+    throw new ValidationError('manager', [
+      {
+        message: `its transaction is ${level}, and READ COMMITTED is required: under another level a key that was taken meanwhile would not be seen`,
+        path: ['manager'],
+      },
     ]);
   }
   return await Database.within(queryRunner);

@@ -54,7 +54,11 @@ export class WakeUpListener {
   }
 
   private async reconnect(): Promise<void> {
-    for (let pause = RECONNECT_PAUSE_MS.first; !this.isClosed; pause = Math.min(2 * pause, RECONNECT_PAUSE_MS.longest)) {
+    for (
+      let pause = RECONNECT_PAUSE_MS.first;
+      !this.isClosed;
+      pause = Math.min(2 * pause, RECONNECT_PAUSE_MS.longest)
+    ) {
       await delay(pause, undefined, { ref: false });
       try {
         return await this.listen();

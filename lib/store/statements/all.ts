@@ -8,7 +8,17 @@ import { workerStatements } from './worker.sql.js';
 
 /** Every statement of the engine, for one schema. */
 export function allStatements(schema: string) {
-  return inSchema({ ...startStatements, ...claimStatements, ...commitStatements, ...wakeStatements, ...cancelStatements, ...workerStatements }, schema);
+  return inSchema(
+    {
+      ...startStatements,
+      ...claimStatements,
+      ...commitStatements,
+      ...wakeStatements,
+      ...cancelStatements,
+      ...workerStatements,
+    },
+    schema,
+  );
 }
 
 export type Statements = ReturnType<typeof allStatements>;

@@ -113,4 +113,12 @@ set status = 'pending',
 where r.id = $1::uuid
 returning r.id, r.status, r.epoch, r.wakes, r.queue, r.worker_id`;
 
-export const cancelStatements = { requestCancel, findRuns, lockRun, forgetFrom, forgetAttempts, supersedeFailed, reopenRun };
+export const cancelStatements = {
+  requestCancel,
+  findRuns,
+  lockRun,
+  forgetFrom,
+  forgetAttempts,
+  supersedeFailed,
+  reopenRun,
+};

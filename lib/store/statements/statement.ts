@@ -7,7 +7,10 @@ export interface Statement {
 /** The statements of this folder, with the schema filled in once at start-up. */
 export function inSchema<T extends Record<string, string>>(texts: T, schema: string): { [Name in keyof T]: Statement } {
   const quoted = quoteIdentifier(schema);
-  const statements = Object.entries(texts).map(([name, text]) => [name, { name: `orchestration_${name}_${hash(schema)}`, text: text.replaceAll('@schema', () => quoted) }]);
+  const statements = Object.entries(texts).map(([name, text]) => [
+    name,
+    { name: `orchestration_${name}_${hash(schema)}`, text: text.replaceAll('@schema', () => quoted) },
+  ]);
   return Object.fromEntries(statements) as { [Name in keyof T]: Statement };
 }
 

@@ -176,4 +176,13 @@ from target
 where r.id = target.id
 returning r.id`;
 
-export const workerStatements = { registerWorker, beat, takeOver, removeExpired, handBack, removeWorker, liveDefinitions, markWatched };
+export const workerStatements = {
+  registerWorker,
+  beat,
+  takeOver,
+  removeExpired,
+  handBack,
+  removeWorker,
+  liveDefinitions,
+  markWatched,
+};
