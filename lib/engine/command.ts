@@ -96,7 +96,7 @@ export abstract class Command {
   }
 
   /** The run has left this process: what the call still does here is stopped, and its promise never ends. */
-  drop(_reason: Error): void {
+  drop(_reason: string): void {
     this.release();
   }
 

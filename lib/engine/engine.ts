@@ -19,7 +19,7 @@ export interface EngineParts {
   registry: WorkflowRegistry;
   /** Undefined: this process starts and watches runs, and executes none. */
   worker: WorkerSettings | undefined;
-  report: EventSink;
+  events: EventSink;
   warn(message: string): void;
 }
 
@@ -35,7 +35,7 @@ export class Engine {
   private live: { askedAt: number; answer: Promise<{ workflow: string; version: number }[]> } | undefined;
 
   constructor(parts: EngineParts) {
-    const { store, clock, serializer, registry, report, warn } = parts;
+    const { store, clock, serializer, registry, events, warn } = parts;
     this.store = store;
     this.serializer = serializer;
     this.registry = registry;
@@ -45,7 +45,7 @@ export class Engine {
     const cancel = (runId: string, request: CancelRequest) => this.cancel(runId, request);
     this.worker =
       parts.worker &&
-      new Worker({ store, clock, serializer, registry, report, onEnd, resolveVersion, cancel, warn }, parts.worker);
+      new Worker({ store, clock, serializer, registry, events, onEnd, resolveVersion, cancel, warn }, parts.worker);
     this.results = new Results(store, serializer, (runId) => this.whereIs(runId));
     this.starts = new StartQueue(
       store,

@@ -22,4 +22,8 @@ export interface RunEvent {
 }
 
 /** Where a worker reports what happened. */
-export type EventSink = (event: RunEvent) => void;
+export interface EventSink {
+  /** Whether anybody listens. */
+  readonly observed: boolean;
+  next(event: RunEvent): void;
+}

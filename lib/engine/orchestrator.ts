@@ -76,9 +76,8 @@ export class Orchestrator {
     const engine = await this.engine();
     const { name, version, definition } = await engine.resolve(workflow);
     const run = toNewRun({ id: uuid(), workflow: name, version, definition, input, options }, engine.serializer);
-    const result = manager ? (await engine.store.startWithin(manager, [run]))[0]! : await engine.start(run);
-    checkConflict(run, result, options);
-    return this.handle(result.id, result.started);
+    if (manager === undefined) return this.handleOf(run, { result: await engine.start(run), options });
+    return this.handleOf(run, { ...(await engine.store.startWithin(manager, run)), options });
   }
 
   /** Starts many runs by one statement. Resolves when all are committed. */
@@ -100,10 +99,7 @@ export class Orchestrator {
       toNewRun({ id: uuid(), workflow: name, version, definition, input, options }, engine.serializer),
     );
     const results = await engine.startMany(runs);
-    return results.map((result, index) => {
-      checkConflict(runs[index]!, result, starts[index]!);
-      return this.handle(result.id, result.started);
-    });
+    return results.map((result, index) => this.handleOf(runs[index]!, { result, options: starts[index]! }));
   }
 
   /** Starts a run and waits for its result. */
@@ -119,9 +115,7 @@ export class Orchestrator {
    * @throws RunFailedError, RunCancelledError, ResultTimeoutError, RunNotFoundError; InsideRunError inside a run
    */
   async result<Output = unknown>(runId: string, options: { timeout?: Duration } = {}): Promise<Output> {
-    refuseInsideRun('orchestrator.result', 'children.await');
-    const timeoutMs = options.timeout === undefined ? undefined : parseDuration(options.timeout);
-    return (await (await this.engine()).results.of(runId, timeoutMs)) as Output;
+    return this.resultOf<Output>({ runId, ...options });
   }
 
   /**
@@ -182,16 +176,39 @@ export class Orchestrator {
     engine.woken(result.woken);
   }
 
-  private handle<Output>(id: string, started: boolean): RunHandle<Output> {
+  private async resultOf<Output>({ runId, timeout, isUncommitted }: ResultRequest): Promise<Output> {
+    refuseInsideRun('orchestrator.result', 'children.await');
+    const timeoutMs = timeout === undefined ? undefined : parseDuration(timeout);
+    return (await (await this.engine()).results.of(runId, { timeoutMs, isUncommitted })) as Output;
+  }
+
+  private handleOf<Output>(run: NewRun, { result, options, isUncommitted }: Started): RunHandle<Output> {
+    checkConflict(run, result, options);
+    const { id, started } = result;
     return {
       id,
       started,
-      result: (options) => this.result<Output>(id, options),
+      result: (waiting) => this.resultOf<Output>({ runId: id, isUncommitted, ...waiting }),
       status: async () => (await this.get(id)).status,
       cancel: (options) => this.cancel(id, options),
       children: (filter) => this.listChildren(id, filter),
     };
   }
+}
+
+/** Asked while the run is not seen: whether the transaction that wrote it has not ended yet. */
+type IsUncommitted = (this: void) => boolean;
+
+interface ResultRequest {
+  runId: string;
+  timeout?: Duration;
+  isUncommitted?: IsUncommitted;
+}
+
+interface Started {
+  result: StartResult;
+  options: StartOptions;
+  isUncommitted?: IsUncommitted;
 }
 
 function checkConflict(run: NewRun, result: StartResult, options: StartOptions): void {

@@ -11,7 +11,13 @@ import type { RunEnd, Store } from './store.js';
 const FIRST_LOOK_MS = { here: 1_000, 'perhaps here': 200, elsewhere: 10 };
 const LOOK_AGAIN_MS = { first: 2_000, longest: 30_000 };
 
-interface Waiting {
+interface Request {
+  timeoutMs: number | undefined;
+  /** Whether a run that is not seen may yet appear: the transaction that wrote it has not ended. */
+  isUncommitted: ((this: void) => boolean) | undefined;
+}
+
+interface Waiting extends Pick<Request, 'isUncommitted'> {
   resolve(end: RunEnd): void;
   reject(error: Error): void;
 }
@@ -39,8 +45,8 @@ export class Results {
   }
 
   /** The output of a run. Throws its error, or {@link ResultTimeoutError}. */
-  async of(runId: string, timeoutMs: number | undefined): Promise<unknown> {
-    const end = await this.end(runId, timeoutMs);
+  async of(runId: string, request: Request): Promise<unknown> {
+    const end = await this.end(runId, request);
     if (end.status === 'completed') return this.serializer.decode(end.output);
     const error = this.serializer.decodeError(end.error);
     if (end.status === 'failed') throw new RunFailedError(runId, end.workflow, reviveError(error));
@@ -54,9 +60,10 @@ export class Results {
     for (const { resolve } of waiting ?? []) resolve(end);
   }
 
-  private end(runId: string, timeoutMs: number | undefined): Promise<RunEnd> {
+  private end(runId: string, { timeoutMs, isUncommitted }: Request): Promise<RunEnd> {
     return new Promise((resolve, reject) => {
       const waiting: Waiting = {
+        isUncommitted,
         resolve: (end) => (clearTimeout(timer), resolve(end)),
         reject: (error: Error) => (clearTimeout(timer), reject(error)),
       };
@@ -93,13 +100,18 @@ export class Results {
   private async look(): Promise<void> {
     const runIds = [...this.due];
     this.due.clear();
+    const uncommitted = new Set(runIds.filter((runId) => this.isUncommitted(runId)));
     try {
       const { ends, unknown } = await this.store.watch(runIds);
       for (const end of ends) this.ended(end);
-      for (const runId of unknown) this.fail(runId, new RunNotFoundError(runId));
+      for (const runId of unknown) if (!uncommitted.has(runId)) this.fail(runId, new RunNotFoundError(runId));
     } catch (error) {
       for (const runId of runIds) this.fail(runId, error as Error);
     }
+  }
+
+  private isUncommitted(runId: string): boolean {
+    return [...(this.waiting.get(runId) ?? [])].some((waiting) => waiting.isUncommitted?.());
   }
 
   private fail(runId: string, error: Error): void {

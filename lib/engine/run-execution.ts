@@ -353,7 +353,7 @@ export class RunExecution {
   }
 
   /** Gives the run up without touching it: its promises never end, its step bodies get their AbortSignal. */
-  drop(reason: Error): void {
+  drop(reason: string): void {
     if (this.state === 'dropped') return;
     this.state = 'dropped';
     this.timer.clear();
@@ -581,8 +581,7 @@ export class RunExecution {
   private end(move: Move): void {
     this.state = 'settled';
     this.timer.clear();
-    const over = new Error(`Run ${this.run.id} is over`);
-    for (const command of this.pending) command.drop(over);
+    for (const command of this.pending) command.drop('The run is over');
     this.pending.clear();
     if (this.children.mustClose && move.to !== 'blocked')
       this.writes.addEffects((effects) => (effects.closesChildren = true));
@@ -697,7 +696,7 @@ export class RunExecution {
   }
 
   private leave(end: RunEnd | undefined): void {
-    this.drop(new Error(`Run ${this.run.id} has left this process`));
+    this.drop('The run has left this process');
     this.host.left(this, end);
   }
 

@@ -3,27 +3,27 @@ import type { EventSink, RunEvent } from './events.js';
 import type { TerminalStatus } from './run.js';
 import type { ClaimedRun, RecordedOutcome, RunWrite } from './store.js';
 
-/** Events of what a worker has committed. */
-export function reportStart(report: EventSink, run: ClaimedRun): void {
-  report(eventOf(run, 'run.started', run.startedAt));
+/** Events of what a worker has committed; nothing is made while nobody listens. */
+export function reportStart(events: EventSink, run: ClaimedRun): void {
+  if (events.observed) events.next(eventOf(run, 'run.started', run.startedAt));
 }
 
-export function reportEnd(report: EventSink, run: ClaimedRun, status: TerminalStatus, at: number): void {
-  report(eventOf(run, `run.${status}`, at));
+export function reportEnd(events: EventSink, run: ClaimedRun, status: TerminalStatus, at: number): void {
+  if (events.observed) events.next(eventOf(run, `run.${status}`, at));
 }
 
-export function reportWrite(report: EventSink, run: ClaimedRun, write: RunWrite, at: number): void {
-  for (const outcome of write.outcomes) {
-    const type = stepEventType(outcome);
-    if (type)
-      report({
-        ...eventOf(run, type, outcome.kind === 'retry' ? at : outcome.finishedAt),
-        step: displayKey(outcome.name, outcome.ordinal),
-        attempts: outcome.attempts,
-      });
-  }
-  if (write.move?.to === 'waiting') report(eventOf(run, 'run.waiting', at));
-  if (write.move?.to === 'blocked') report(eventOf(run, 'run.blocked', at));
+export function reportWrite(events: EventSink, run: ClaimedRun, write: RunWrite, at: number): void {
+  if (!events.observed) return;
+  for (const outcome of write.outcomes) reportStep(events, run, outcome, at);
+  if (write.move?.to === 'waiting') events.next(eventOf(run, 'run.waiting', at));
+  if (write.move?.to === 'blocked') events.next(eventOf(run, 'run.blocked', at));
+}
+
+function reportStep(events: EventSink, run: ClaimedRun, outcome: RecordedOutcome, at: number): void {
+  const type = stepEventType(outcome);
+  if (!type) return;
+  const event = eventOf(run, type, outcome.kind === 'retry' ? at : outcome.finishedAt);
+  events.next({ ...event, step: displayKey(outcome.name, outcome.ordinal), attempts: outcome.attempts });
 }
 
 function stepEventType({ kind, status }: RecordedOutcome): RunEvent['type'] | undefined {

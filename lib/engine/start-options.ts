@@ -55,7 +55,6 @@ const OPTIONS = new Set([
   'priority',
   'label',
   'attributes',
-  'manager',
 ]);
 
 /** The row of a run that is started from outside. Throws {@link ValidationError} and {@link PayloadError}. */

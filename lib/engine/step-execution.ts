@@ -84,7 +84,7 @@ export class StepCommand extends Command {
     super.cancel(error);
   }
 
-  override drop(reason: Error): void {
+  override drop(reason: string): void {
     this.running?.abort(reason);
     this.release();
   }
@@ -247,7 +247,7 @@ class RunningAttempt implements StepAttempt {
     this.setActive(waited);
   }
 
-  abort(reason: unknown): void {
+  abort(reason: Error | string): void {
     this.abortion.abort(reason);
   }
 

@@ -18,7 +18,7 @@ export interface Store {
   /** Inserts runs; a key that is taken gives the run that has it. One statement, whatever the number. */
   start(runs: readonly NewRun[], placement: Placement): Promise<StartResult[]>;
   /** The same inside the caller's transaction: durable and visible when that commits. */
-  startWithin(transaction: unknown, runs: readonly NewRun[]): Promise<StartResult[]>;
+  startWithin(transaction: unknown, run: NewRun): Promise<StartWithin>;
 
   /** Takes up to `limit` claimable runs for a worker, most urgent first, and raises their epochs. */
   claim(request: ClaimRequest): Promise<ClaimedRun[]>;
@@ -128,6 +128,12 @@ export interface StartResult {
   /** The database's time of the start. */
   at: number;
   deadline: number | null;
+}
+
+export interface StartWithin {
+  result: StartResult;
+  /** Whether the caller's transaction has not ended yet: until then, nobody else sees the run. */
+  isUncommitted(this: void): boolean;
 }
 
 export interface ClaimRequest {

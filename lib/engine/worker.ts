@@ -49,7 +49,7 @@ export interface WorkerParts {
   clock: DatabaseClock;
   serializer: PayloadSerializer;
   registry: WorkflowRegistry;
-  report: EventSink;
+  events: EventSink;
   onEnd(end: RunEnd): void;
   cancel(runId: string, request: CancelRequest): Promise<{ cancelled: number; requested: number }>;
   resolveVersion(workflow: string): Promise<number>;
@@ -100,7 +100,7 @@ export class Worker implements ExecutionHost {
     this.parkedRuns = new LRUCache({
       max: settings.stickyRuns,
       dispose: (execution, _id, reason) => {
-        if (reason === 'evict') execution.drop(new Error('Left the cache of parked runs'));
+        if (reason === 'evict') execution.drop('Left the cache of parked runs');
       },
     });
     this.commits = new CommitQueue(parts.store, {
@@ -134,7 +134,7 @@ export class Worker implements ExecutionHost {
     await this.drained(this.settings.shutdownTimeoutMs);
     this.isStopped = true;
     for (const timer of [this.beatTimer, this.wakeTimer, this.leaseTimer]) timer.clear();
-    for (const execution of this.executions.values()) execution.drop(new Error('The worker shuts down'));
+    for (const execution of this.executions.values()) execution.drop('The worker shuts down');
     this.executions.clear();
     this.parkedRuns.clear();
     this.hintAt(await this.parts.store.handBack(this.id, { except: [] }));
@@ -239,14 +239,14 @@ export class Worker implements ExecutionHost {
     if (this.executions.get(execution.run.id) === execution) this.executions.delete(execution.run.id);
     if (this.parkedRuns.peek(execution.run.id) === execution) this.parkedRuns.delete(execution.run.id);
     if (end) {
-      reportEnd(this.parts.report, execution.run, end.status, this.clock.now());
+      reportEnd(this.parts.events, execution.run, end.status, this.clock.now());
       this.parts.onEnd(end);
     }
     this.slotFreed();
   }
 
   committed(execution: RunExecution, write: RunWrite): void {
-    reportWrite(this.parts.report, execution.run, write, this.clock.now());
+    reportWrite(this.parts.events, execution.run, write, this.clock.now());
     if (this.isDraining) this.onIdle?.();
   }
 
@@ -328,7 +328,7 @@ export class Worker implements ExecutionHost {
     if (!execution) return false;
     this.parkedRuns.delete(run.id);
     if (execution.run.epoch !== run.epoch - 1) {
-      execution.drop(new Error('Another worker has had the run'));
+      execution.drop('Another worker has had the run');
       return false;
     }
     this.executions.set(run.id, execution);
@@ -343,7 +343,7 @@ export class Worker implements ExecutionHost {
       throw new Error(`Run ${run.id} of the unknown definition ${run.workflow}@${run.version} was claimed`);
     const execution = new RunExecution(run, definition, recorded, this);
     this.executions.set(run.id, execution);
-    if (run.fresh) reportStart(this.parts.report, run);
+    if (run.fresh) reportStart(this.parts.events, run);
     execution.start(this.settings.maxRecoveries);
   }
 
@@ -415,7 +415,7 @@ export class Worker implements ExecutionHost {
   private dropEnded(runId: string): void {
     const execution = this.executions.get(runId) ?? this.parkedRuns.peek(runId);
     if (!execution) return;
-    execution.drop(new Error(`Run ${runId} was ended`));
+    execution.drop('The run was ended');
     this.left(execution, undefined);
   }
 
@@ -519,7 +519,7 @@ export class Worker implements ExecutionHost {
     this.parts.warn(
       `Worker ${this.id} could not renew its lease; it stops its ${this.executions.size} runs until it can.`,
     );
-    for (const execution of this.executions.values()) execution.drop(new Error('The lease of the worker ran out'));
+    for (const execution of this.executions.values()) execution.drop('The lease of the worker ran out');
     this.executions.clear();
   }
 
@@ -557,7 +557,7 @@ export class Worker implements ExecutionHost {
   }
 
   private release(execution: RunExecution): void {
-    execution.drop(new Error('The worker shuts down'));
+    execution.drop('The worker shuts down');
     this.executions.delete(execution.run.id);
   }
 

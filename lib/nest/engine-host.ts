@@ -114,7 +114,7 @@ export class EngineHost
         serializer,
         registry,
         worker: toWorkerSettings(this.options.worker, registry),
-        report: (event) => this.events$.next(event),
+        events: this.events$,
         warn: (message) => this.logger.warn(message),
       });
       return { engine, store };

@@ -1,4 +1,4 @@
-import type { EntityManager } from 'typeorm';
+import type { EntityManager, QueryRunner } from 'typeorm';
 import type { DatabaseClock } from '../engine/clock.js';
 import { OrchestrationError, ValidationError } from '../engine/errors.js';
 import type { HistoryEntry, Page, RunDetails, RunStatus, RunSummary, RunTree, TerminalStatus } from '../engine/run.js';
@@ -20,6 +20,7 @@ import type {
   RunEnd,
   RunWrite,
   StartResult,
+  StartWithin,
   Store,
   WokenRun,
   WorkerRegistration,
@@ -91,15 +92,29 @@ export class TypeOrmStore implements Store {
     return this.called(() => this.startOn(this.database.run, runs, placement));
   }
 
-  async startWithin(transaction: unknown, runs: readonly NewRun[]): Promise<StartResult[]> {
-    const run = await callersTransaction(transaction);
-    const results = await this.startOn(run, runs, { workerId: undefined, definitions: [], resident: [] });
-    // Told by the caller's own commit: a hint that left earlier would find nothing.
-    await run(this.sql.announce, [
-      this.channel,
-      JSON.stringify({ queues: [...new Set(runs.map((started) => started.queue))] }),
-    ]);
-    return results;
+  async startWithin(transaction: unknown, newRun: NewRun): Promise<StartWithin> {
+    const queryRunner = openTransactionOf(transaction);
+    const run = await Database.within(queryRunner);
+    await this.checkTransaction(run);
+    const [result] = await this.startOn(run, [newRun], { workerId: undefined, definitions: [], resident: [] });
+    // Told by the caller's own commit, for a hint that left earlier would find nothing; also to those who wait for the
+    // result and have not seen the run yet.
+    const hints = JSON.stringify({ queues: [newRun.queue], ended: [result!.id] });
+    await run(this.sql.announce, [this.channel, hints]);
+    return { result: result!, isUncommitted: () => queryRunner.isTransactionActive };
+  }
+
+  /** Where others' commits are not seen, a key that was taken meanwhile would not be either. */
+  private async checkTransaction(run: Run): Promise<void> {
+    const [row] = await run<{ level: string; ours: boolean }>(this.sql.describeTransaction, []);
+    if (!row!.ours) {
+      throw wrongManager(`there is no "${this.database.schema}".run in its database: it is not the database of the engine`);
+    }
+    if (row!.level !== 'read committed') {
+      throw wrongManager(
+        `its transaction is ${row!.level}, and READ COMMITTED is required: under another level a key that was taken meanwhile would not be seen`,
+      );
+    }
   }
 
   private async startOn(run: Run, runs: readonly NewRun[], placement: Placement): Promise<StartResult[]> {
@@ -494,28 +509,12 @@ function mergeCancels(one: CancelResult, other: CancelResult): CancelResult {
   };
 }
 
-/** The caller's EntityManager, if it is in a transaction that sees what others commit meanwhile. */
-async function callersTransaction(manager: unknown): Promise<Run> {
-  const queryRunner = (manager as EntityManager | undefined)?.queryRunner;
-  if (!queryRunner?.isTransactionActive) {
-    throw new ValidationError('manager', [
-      {
-        message: 'it must be the EntityManager of an open transaction (dataSource.transaction(async (manager) => …))',
-        path: ['manager'],
-      },
-    ]);
-  }
-  const rows = (await queryRunner.query(`select current_setting('transaction_isolation') as level`)) as {
-    level: string;
-  }[];
-  const level = rows[0]!.level;
-  if (level !== 'read committed') {
-    throw new ValidationError('manager', [
-      {
-        message: `its transaction is ${level}, and READ COMMITTED is required: under another level a key that was taken meanwhile would not be seen`,
-        path: ['manager'],
-      },
-    ]);
-  }
-  return await Database.within(queryRunner);
+function openTransactionOf(manager: unknown): QueryRunner {
+  const queryRunner = (manager as EntityManager | null | undefined)?.queryRunner;
+  if (queryRunner?.isTransactionActive) return queryRunner;
+  throw wrongManager('it must be the EntityManager of an open transaction (dataSource.transaction(async (manager) => …))');
+}
+
+function wrongManager(message: string): ValidationError {
+  return new ValidationError('manager', [{ message, path: ['manager'] }]);
 }

@@ -97,7 +97,7 @@ async function crash(context: INestApplicationContext, { database, applicationNa
     worker['isStopped'] = true;
     for (const timer of [worker['beatTimer'], worker['wakeTimer'], worker['leaseTimer']]) timer.clear();
     for (const execution of [...worker['executions'].values(), ...worker['parkedRuns'].values()])
-      execution.drop(new Error('The process was killed'));
+      execution.drop('The process was killed');
     worker['executions'].clear();
     worker['parkedRuns'].clear();
   }

@@ -5,6 +5,7 @@ type Direction = 'up' | 'down';
 interface Pair {
   client: Socket;
   upstream: Socket;
+  isStranded: boolean;
 }
 
 /** Bytes, or the end of the stream. */
@@ -30,6 +31,7 @@ export class ChaosProxy {
   refuse = false;
   #isOpen: Record<Direction, boolean> = { up: true, down: true };
   readonly #pairs = new Set<Pair>();
+  readonly #held: Record<Direction, number> = { up: 0, down: 0 };
   #server: Server | undefined;
 
   constructor(
@@ -57,9 +59,20 @@ export class ChaosProxy {
     this.#healAfter(forMs);
   }
 
+  /** The connections of this moment fall silent until `heal`, as behind a firewall that forgot them; new ones work. */
+  strand(): void {
+    for (const pair of this.#pairs) pair.isStranded = true;
+  }
+
+  /** How many messages to the database are held back at this moment. */
+  get heldBack(): number {
+    return this.#held.up;
+  }
+
   /** As if nothing had been; what was held back is delivered. */
   heal(): void {
     this.#isOpen = { up: true, down: true };
+    for (const pair of this.#pairs) pair.isStranded = false;
     this.latencyMs = 0;
     this.refuse = false;
   }
@@ -87,34 +100,38 @@ export class ChaosProxy {
       return;
     }
     const upstream = connect({ port: this.upstreamPort, host: this.upstreamHost, noDelay: true });
-    const pair = { client, upstream };
+    const pair: Pair = { client, upstream, isStranded: false };
     this.#pairs.add(pair);
-    this.#pump(client, upstream, 'up');
-    this.#pump(upstream, client, 'down');
+    this.#pump(pair, 'up');
+    this.#pump(pair, 'down');
     client.resume();
-    client.on('close', () => this.#pairs.delete(pair));
+    upstream.on('close', () => this.#pairs.delete(pair));
     upstream.on('error', () => client.resetAndDestroy());
   }
 
   /** An ordered delay line. While its direction is cut, bytes and FINs are held back, as TCP would retransmit them. */
-  #pump(from: Socket, to: Socket, direction: Direction): void {
+  #pump(pair: Pair, direction: Direction): void {
+    const [from, to] = direction === 'up' ? [pair.client, pair.upstream] : [pair.upstream, pair.client];
     const queue: Delivery[] = [];
     let timer: NodeJS.Timeout | undefined;
     const flush = (): void => {
       timer = undefined;
       for (let next = queue[0]; next; next = queue[0]) {
-        const waitMs = this.#isOpen[direction] ? next.at - Date.now() : POLL_WHILE_CUT_MS;
+        const isOpen = this.#isOpen[direction] && !pair.isStranded;
+        const waitMs = isOpen ? next.at - Date.now() : POLL_WHILE_CUT_MS;
         if (waitMs > 0) {
           timer = setTimeout(flush, waitMs);
           return;
         }
         queue.shift();
+        this.#held[direction]--;
         if (next.bytes) to.write(next.bytes);
         else to.end();
       }
     };
     const push = (bytes: Buffer | null): void => {
       queue.push({ at: Date.now() + this.latencyMs, bytes });
+      this.#held[direction]++;
       if (!timer) flush();
     };
     from.on('data', push);

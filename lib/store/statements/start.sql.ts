@@ -98,4 +98,8 @@ cross join lateral (
   select * from @schema.run held where held.workflow = wanted.workflow and held.key = wanted.key and not held.superseded
 ) r`;
 
-export const startStatements = { insertRuns, findStarted };
+/** For a start in somebody else's transaction: its isolation level, and whether it is on a database that has our tables. */
+const describeTransaction = `
+select current_setting('transaction_isolation') as level, to_regclass('@schema.run') is not null as ours`;
+
+export const startStatements = { insertRuns, findStarted, describeTransaction };
