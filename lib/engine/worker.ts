@@ -8,6 +8,7 @@ import { DeadlineTimer } from './deadline-timer.js';
 import type { EventSink } from './events.js';
 import { HintBuffer } from './hint-buffer.js';
 import type { WorkflowRegistry } from './registry.js';
+import { isTerminal } from './run.js';
 import { type ExecutionHost, RunExecution } from './run-execution.js';
 import { reportEnd, reportStart, reportWrite } from './run-reports.js';
 import type { PayloadSerializer } from './serialization.js';
@@ -399,7 +400,7 @@ export class Worker implements ExecutionHost {
         return row && { ...row, started: true, inputDigest: child.inputDigest, at: result.at };
       });
     }
-    for (const run of result.runs) if (run.watched) this.hints.ended(run.id);
+    for (const run of result.runs) if (run.watched && isTerminal(run.status)) this.hints.ended(run.id);
     if (result.cancelled) this.noticeCancelled(result.cancelled);
   }
 
