@@ -190,7 +190,7 @@ export class Orchestrator {
       started,
       result: (waiting) => this.resultOf<Output>({ runId: id, isUncommitted, ...waiting }),
       status: async () => (await this.get(id)).status,
-      cancel: (options) => this.cancel(id, options),
+      cancel: (how) => this.cancel(id, how),
       children: (filter) => this.listChildren(id, filter),
     };
   }

@@ -37,16 +37,16 @@ export class Database {
 
   /** Connects. Throws {@link DatabaseUnavailableError} within seconds when that is not possible. */
   static async open(options: PostgresOptions, schema: string): Promise<Database> {
-    const dataSource = new DataSource(engineOptions(options, schema));
     try {
+      const dataSource = new DataSource(engineOptions(options, schema));
       await dataSource.initialize();
+      return new Database(dataSource, schema);
     } catch (error) {
       throw new DatabaseUnavailableError(addressOf(options), {
         cause: error,
         advice: 'Is it running, and are the address, user and database of the connection right?',
       });
     }
-    return new Database(dataSource, schema);
   }
 
   get address(): string {
@@ -181,6 +181,7 @@ function credentialsOf(options: PostgresOptions): Credentials {
 /** `host:port/database`, without user and password. */
 function addressOf(options: PostgresOptions): string {
   const { url: text, host, port, database } = credentialsOf(options);
-  const url = text && URL.canParse(text) ? new URL(text) : undefined;
+  if (text && !URL.canParse(text)) return 'an url that cannot be read';
+  const url = text ? new URL(text) : undefined;
   return `${url?.hostname || host || 'localhost'}:${url?.port || port || 5432}/${url?.pathname.slice(1) || database || ''}`;
 }

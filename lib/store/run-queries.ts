@@ -1,11 +1,9 @@
 import type { DataSource, SelectQueryBuilder } from 'typeorm';
 import { displayKey } from '../engine/command.js';
-import { ValidationError } from '../engine/errors.js';
 import {
   type HistoryEntry,
   isTerminal,
   type Page,
-  RUN_STATUSES,
   type RunDetails,
   type RunSummary,
   type RunTree,
@@ -15,16 +13,12 @@ import { fromSqlText, type PayloadSerializer, toSqlText } from '../engine/serial
 import type { ListFilter } from '../engine/store.js';
 import { HistoryEntity } from './entities/history.entity.js';
 import { RunEntity } from './entities/run.entity.js';
-import { attributesFromRow, attributesToRow } from './rows.js';
+import { isUuid } from './is-uuid.js';
+import { applyFilter, checkFilter, LIMIT } from './list-filter.js';
+import { attributesFromRow } from './rows.js';
 
-const LIMIT = { default: 50, largest: 1_000 };
 /** A family is loaded level by level, in pieces of this many parents. */
 const TREE_PIECE = 1_000;
-const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
-
-export function isUuid(text: string): boolean {
-  return UUID.test(text);
-}
 
 /** What people and services look at: no transitions, no hot path. */
 export class RunQueries {
@@ -34,11 +28,11 @@ export class RunQueries {
   ) {}
 
   async exists(runId: string): Promise<boolean> {
-    return UUID.test(runId) && (await this.dataSource.getRepository(RunEntity).existsBy({ id: runId }));
+    return isUuid(runId) && (await this.dataSource.getRepository(RunEntity).existsBy({ id: runId }));
   }
 
   async get(runId: string): Promise<RunDetails | undefined> {
-    if (!UUID.test(runId)) return undefined;
+    if (!isUuid(runId)) return undefined;
     return this.details(this.withPayloads().where({ id: runId }));
   }
 
@@ -55,7 +49,7 @@ export class RunQueries {
   }
 
   async tree(runId: string): Promise<RunTree | undefined> {
-    if (!UUID.test(runId)) return undefined;
+    if (!isUuid(runId)) return undefined;
     const root = await this.dataSource.getRepository(RunEntity).findOneBy({ id: runId });
     if (!root) return undefined;
     const tree = toTree(root);
@@ -181,42 +175,4 @@ function parseWaits(json: string): WaitingFor[] {
 
 function name(text: string | null): string | undefined {
   return text === null ? undefined : fromSqlText(text);
-}
-
-function applyFilter(query: SelectQueryBuilder<RunEntity>, filter: ListFilter): void {
-  const equal = { workflow: filter.workflow, queue: filter.queue, tenant: filter.tenant };
-  for (const [column, value] of Object.entries(equal)) {
-    if (value !== undefined) query.andWhere(`run.${column} = :${column}`, { [column]: toSqlText(value) });
-  }
-  if (filter.version !== undefined) query.andWhere('run.version = :version', { version: filter.version });
-  if (filter.status !== undefined) query.andWhere('run.status in (:...statuses)', { statuses: [filter.status].flat() });
-  if (filter.parentId !== undefined) query.andWhere('run.parent_id = :parentId', { parentId: filter.parentId });
-  if (filter.rootOnly) query.andWhere('run.parent_id is null');
-  if (filter.attributes)
-    query.andWhere('run.attributes @> :attributes', { attributes: attributesToRow(filter.attributes) });
-  if (filter.createdAfter) query.andWhere('run.created_at >= :createdAfter', { createdAfter: filter.createdAfter });
-  if (filter.createdBefore) query.andWhere('run.created_at < :createdBefore', { createdBefore: filter.createdBefore });
-  if (filter.cursor !== undefined) query.andWhere('run.id < :cursor', { cursor: filter.cursor });
-  if (filter.search !== undefined) applySearch(query, filter.search);
-}
-
-function applySearch(query: SelectQueryBuilder<RunEntity>, search: string): void {
-  if (UUID.test(search)) query.andWhere('run.id = :search', { search });
-  else
-    query.andWhere('(strpos(run.key, :search) > 0 or strpos(run.label, :search) > 0)', { search: toSqlText(search) });
-}
-
-function checkFilter(filter: ListFilter): void {
-  const problems: { message: string; path: string[] }[] = [];
-  const { limit = LIMIT.default, cursor, parentId } = filter;
-  if (!Number.isInteger(limit) || limit < 1 || limit > LIMIT.largest)
-    problems.push({ message: `limit must be 1 to ${LIMIT.largest}, not ${limit}`, path: ['limit'] });
-  for (const status of [filter.status ?? []].flat()) {
-    if (!RUN_STATUSES.includes(status))
-      problems.push({ message: `'${status}' is no status (${RUN_STATUSES.join(', ')})`, path: ['status'] });
-  }
-  for (const [field, id] of Object.entries({ cursor, parentId })) {
-    if (id !== undefined && !UUID.test(id)) problems.push({ message: `${field} '${id}' is no id`, path: [field] });
-  }
-  if (problems.length) throw new ValidationError('The filter of list', problems);
 }

@@ -27,6 +27,7 @@ import type {
 } from '../engine/store.js';
 import { Canceller } from './canceller.js';
 import { Database, type Run } from './database.js';
+import { isUuid } from './is-uuid.js';
 import { reopen } from './reopen.js';
 import {
   cancelFromRow,
@@ -45,7 +46,7 @@ import {
   type WokenRow,
   writeToRow,
 } from './rows.js';
-import { isUuid, RunQueries } from './run-queries.js';
+import { RunQueries } from './run-queries.js';
 import { allStatements, type Statements } from './statements/all.js';
 import { CHILDREN, OUTCOMES, WRITES } from './statements/commit.sql.js';
 import { NEW_RUNS } from './statements/start.sql.js';
@@ -108,7 +109,9 @@ export class TypeOrmStore implements Store {
   private async checkTransaction(run: Run): Promise<void> {
     const [row] = await run<{ level: string; ours: boolean }>(this.sql.describeTransaction, []);
     if (!row!.ours) {
-      throw wrongManager(`there is no "${this.database.schema}".run in its database: it is not the database of the engine`);
+      throw wrongManager(
+        `there is no "${this.database.schema}".run in its database: it is not the database of the engine`,
+      );
     }
     if (row!.level !== 'read committed') {
       throw wrongManager(
@@ -512,7 +515,9 @@ function mergeCancels(one: CancelResult, other: CancelResult): CancelResult {
 function openTransactionOf(manager: unknown): QueryRunner {
   const queryRunner = (manager as EntityManager | null | undefined)?.queryRunner;
   if (queryRunner?.isTransactionActive) return queryRunner;
-  throw wrongManager('it must be the EntityManager of an open transaction (dataSource.transaction(async (manager) => …))');
+  throw wrongManager(
+    'it must be the EntityManager of an open transaction (dataSource.transaction(async (manager) => …))',
+  );
 }
 
 function wrongManager(message: string): ValidationError {

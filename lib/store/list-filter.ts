@@ -1,0 +1,78 @@
+import { types } from 'node:util';
+import type { SelectQueryBuilder } from 'typeorm';
+import { ValidationError } from '../engine/errors.js';
+import { RUN_STATUSES, type RunStatus } from '../engine/run.js';
+import { toSqlText } from '../engine/serialization.js';
+import { attributesProblem } from '../engine/start-options.js';
+import type { ListFilter } from '../engine/store.js';
+import type { RunEntity } from './entities/run.entity.js';
+import { isUuid } from './is-uuid.js';
+import { attributesToRow } from './rows.js';
+
+export const LIMIT = { default: 50, largest: 1_000 };
+
+/** Throws {@link ValidationError} for whatever is unknown or of a wrong form: nothing is ignored or cut. */
+export function checkFilter(filter: ListFilter): void {
+  const issues = Object.entries(filter).flatMap(([field, value]: [string, unknown]) => {
+    const form = Object.hasOwn(FORMS, field) ? FORMS[field as keyof ListFilter] : undefined;
+    const problem = form ? value !== undefined && form(value) : `is unknown (known: ${Object.keys(FORMS).join(', ')})`;
+    return problem ? [{ message: `${field} ${problem}`, path: [field] }] : [];
+  });
+  if (issues.length) throw new ValidationError('The filter of list', issues);
+}
+
+export function applyFilter(query: SelectQueryBuilder<RunEntity>, filter: ListFilter): void {
+  const equal = { workflow: filter.workflow, queue: filter.queue, tenant: filter.tenant };
+  for (const [column, value] of Object.entries(equal)) {
+    if (value !== undefined) query.andWhere(`run.${column} = :${column}`, { [column]: toSqlText(value) });
+  }
+  if (filter.version !== undefined) query.andWhere('run.version = :version', { version: filter.version });
+  if (filter.status !== undefined) query.andWhere('run.status in (:...statuses)', { statuses: [filter.status].flat() });
+  if (filter.parentId !== undefined) query.andWhere('run.parent_id = :parentId', { parentId: filter.parentId });
+  if (filter.rootOnly) query.andWhere('run.parent_id is null');
+  if (filter.attributes)
+    query.andWhere('run.attributes @> :attributes', { attributes: attributesToRow(filter.attributes) });
+  if (filter.createdAfter) query.andWhere('run.created_at >= :createdAfter', { createdAfter: filter.createdAfter });
+  if (filter.createdBefore) query.andWhere('run.created_at < :createdBefore', { createdBefore: filter.createdBefore });
+  if (filter.cursor !== undefined) query.andWhere('run.id < :cursor', { cursor: filter.cursor });
+  if (filter.search !== undefined) applySearch(query, filter.search);
+}
+
+function applySearch(query: SelectQueryBuilder<RunEntity>, search: string): void {
+  if (isUuid(search)) query.andWhere('run.id = :search', { search });
+  else
+    query.andWhere('(strpos(run.key, :search) > 0 or strpos(run.label, :search) > 0)', { search: toSqlText(search) });
+}
+
+/** What is wrong with a value, or undefined. */
+type Form = (value: unknown) => string | undefined;
+
+const text: Form = (value) => (typeof value === 'string' ? undefined : 'must be a text');
+const id: Form = (value) => (isUuid(value) ? undefined : `'${String(value)}' is no id`);
+const date: Form = (value) =>
+  types.isDate(value) && !Number.isNaN(value.getTime()) ? undefined : 'must be a valid Date';
+
+const FORMS: Record<keyof ListFilter, Form> = {
+  workflow: text,
+  version: (value) => (Number.isInteger(value) ? undefined : `must be a whole number, not ${String(value)}`),
+  status: (value) => {
+    const statuses = [value].flat() as RunStatus[];
+    const wrong = statuses.find((status) => !RUN_STATUSES.includes(status));
+    return wrong === undefined && statuses.length
+      ? undefined
+      : `'${wrong ?? ''}' is none of ${RUN_STATUSES.join(', ')}`;
+  },
+  queue: text,
+  tenant: text,
+  attributes: attributesProblem,
+  parentId: id,
+  rootOnly: (value) => (typeof value === 'boolean' ? undefined : 'must be true or false'),
+  createdAfter: date,
+  createdBefore: date,
+  search: text,
+  limit: (value) =>
+    Number.isInteger(value) && Number(value) >= 1 && Number(value) <= LIMIT.largest
+      ? undefined
+      : `must be 1 to ${LIMIT.largest}, not ${String(value)}`,
+  cursor: id,
+};
