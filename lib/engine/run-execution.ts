@@ -107,7 +107,7 @@ export class RunExecution {
     this.history = new History(recorded?.outcomes);
     this.children = new ChildLinks(this, recorded?.children ?? []);
     this.writes = new WriteBuffer(run, host, (result, write) => this.committed(result, write));
-    this.runTime = run.startedAt;
+    this.runTime = Math.floor(run.startedAt);
     this.seenWakes = run.wakes;
   }
 
@@ -478,7 +478,8 @@ export class RunExecution {
       attempts: outcome?.attempts ?? 1,
       afterSeq: command?.afterSeq ?? this.deliveredSeq,
       startedAt: command?.askedAt ?? cancel!.at,
-      finishedAt: Math.max(this.clock.now(), this.runTime),
+      // Whole milliseconds: the database rounds what is finer, and ctx.now would show another time in a replay.
+      finishedAt: Math.max(Math.floor(this.clock.now()), this.runTime),
       childId: outcome?.childId ?? null,
     };
     this.writes.addOutcome(recorded);
