@@ -20,7 +20,13 @@ export class History {
       if (outcome.kind === 'retry') this.failedAttempts.set(identityKey({ ...outcome, kind: 'step' }), outcome);
       else if (outcome.scope !== '') this.nested.set(identityKey(outcome), outcome);
       else this.ordered.push(outcome);
+      if (outcome.kind === 'step' && this.failedAttempts.size > 0) this.failedAttempts.delete(identityKey(outcome));
     }
+  }
+
+  /** The steps of the workflow's own code that have failed and are to be tried again: the code asks for these as well. */
+  get retried(): RecordedOutcome[] {
+    return [...this.failedAttempts.values()].filter(({ scope }) => scope === '');
   }
 
   /** The outcome that the code must receive next, while there is one. */

@@ -367,11 +367,14 @@ export class RunExecution {
 
   private async replay(): Promise<void> {
     try {
-      if (!this.history.isReplaying) this.state = 'live';
+      const { retried } = this.history;
+      if (!this.history.isReplaying && retried.length === 0) this.state = 'live';
       const quiescence = turn();
       this.runCode();
       await quiescence;
       while (this.history.isReplaying && !this.isOver) await this.replayNext(this.history.next!);
+      for (const attempt of retried) if (!this.isOver) await this.askedFor(attempt);
+      if (this.state === 'replaying') this.goLive(undefined);
       if (this.returned && !this.isOver) this.codeEnded();
       if (this.run.cancel && !this.cancelledWith) this.deliverSoon({ cancel: this.run.cancel });
       await this.deliverReady();
@@ -389,7 +392,8 @@ export class RunExecution {
     const command = outcome.kind === 'cancel' ? undefined : await this.askedFor(outcome);
     if (this.isOver) return;
     this.history.advance();
-    if (!this.history.isReplaying) this.goLive(command);
+    if (command) this.asked.delete(callKey(command.identity));
+    if (!this.history.isReplaying && this.history.retried.length === 0) this.goLive(command);
     const quiescence = turn();
     this.deliver(outcome, command);
     await quiescence;
@@ -397,12 +401,11 @@ export class RunExecution {
 
   /** The call that the code makes for this entry. Throws {@link NonDeterminismError} when it makes another, or none. */
   private async askedFor(outcome: RecordedOutcome): Promise<Command> {
-    const key = callKey(outcome);
+    const key = callKey(outcome.kind === 'retry' ? { ...outcome, kind: 'step' } : outcome);
     const patience = Date.now() + REPLAY_PATIENCE_MS;
     while (!this.asked.has(key) && !this.returned && Date.now() < patience) await this.nextCall(patience - Date.now());
     const command = this.asked.get(key);
     if (!command) throw this.divergence(outcome, this.whatCodeDoes());
-    this.asked.delete(key);
     if (command.digest !== null && outcome.digest !== null && command.digest !== outcome.digest) {
       throw this.divergence(outcome, `asked for ${describeCall(command.identity)} with other arguments`);
     }
