@@ -31,7 +31,7 @@ export class ChaosProxy {
   refuse = false;
   #isOpen: Record<Direction, boolean> = { up: true, down: true };
   readonly #pairs = new Set<Pair>();
-  readonly #held: Record<Direction, number> = { up: 0, down: 0 };
+  readonly #queues: Record<Direction, Set<Delivery[]>> = { up: new Set(), down: new Set() };
   #server: Server | undefined;
 
   constructor(
@@ -64,9 +64,9 @@ export class ChaosProxy {
     for (const pair of this.#pairs) pair.isStranded = true;
   }
 
-  /** How many messages to the database are held back at this moment. */
-  get heldBack(): number {
-    return this.#held.up;
+  /** Whether something with this text is on its way to the database, and held back. */
+  holdsBack(text: string): boolean {
+    return [...this.#queues.up].some((queue) => queue.some(({ bytes }) => bytes?.includes(text)));
   }
 
   /** As if nothing had been; what was held back is delivered. */
@@ -113,6 +113,8 @@ export class ChaosProxy {
   #pump(pair: Pair, direction: Direction): void {
     const [from, to] = direction === 'up' ? [pair.client, pair.upstream] : [pair.upstream, pair.client];
     const queue: Delivery[] = [];
+    this.#queues[direction].add(queue);
+    to.on('close', () => this.#queues[direction].delete(queue));
     let timer: NodeJS.Timeout | undefined;
     const flush = (): void => {
       timer = undefined;
@@ -124,14 +126,12 @@ export class ChaosProxy {
           return;
         }
         queue.shift();
-        this.#held[direction]--;
         if (next.bytes) to.write(next.bytes);
         else to.end();
       }
     };
     const push = (bytes: Buffer | null): void => {
       queue.push({ at: Date.now() + this.latencyMs, bytes });
-      this.#held[direction]++;
       if (!timer) flush();
     };
     from.on('data', push);

@@ -12,6 +12,8 @@ export interface WorkerSetup {
   isOpen?: boolean;
   /** A program to start it with: its words before the command. */
   wrapper?: string[];
+  nodeOptions?: string[];
+  env?: Record<string, string>;
 }
 
 /** What the bodies of its steps do. */
@@ -42,11 +44,14 @@ export class WorkerProcess {
   }
 
   /** Resolves when it is at work. */
-  static async start({ wrapper = [], ...setup }: WorkerSetup): Promise<WorkerProcess> {
+  static async start({ wrapper = [], nodeOptions = [], env = {}, ...setup }: WorkerSetup): Promise<WorkerProcess> {
     const build = process.env.ORCHESTRATION_TEST_BUILD;
     if (!build) throw new Error('ORCHESTRATION_TEST_BUILD is not set: the global set-up of jest compiles the sources.');
-    const [command, ...words] = [...wrapper, process.execPath, SCRIPT, build, JSON.stringify(setup)];
-    const child = spawn(command!, words, { stdio: ['ignore', 'ignore', 'pipe', 'ipc'] });
+    const [command, ...words] = [...wrapper, process.execPath, ...nodeOptions, SCRIPT, build, JSON.stringify(setup)];
+    const child = spawn(command, words, {
+      stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
+      env: { ...process.env, ...env },
+    });
     const worker = new WorkerProcess(child);
     await worker.until('it is ready', ({ event }) => event === 'ready');
     return worker;
