@@ -93,6 +93,7 @@ export class RunExecution {
   private seenWakes: number;
   private returned: Returned | undefined;
   private onAsked: (() => void) | undefined;
+  private readonly toLookFor: string[] = [];
   private cancelledWith: CancelledError | undefined;
 
   constructor(
@@ -275,18 +276,27 @@ export class RunExecution {
   awaitEnd(link: ChildLink, onUnknown: () => void): void {
     if (link.end) return;
     if (!validate(link.id)) return onUnknown();
-    const look = () => this.host.loadEnds(this, [link.id]);
-    if (link.wakesUs) return look();
+    if (link.wakesUs) return this.lookSoon(link.id);
     link.wakesUs = true;
     // Not after the check: by then the run may be parked, and a parked run cannot write.
     this.writes.addEffects((effects) => (link.isChild ? effects.awaits : effects.watches).push(link.id));
-    this.writes.onCommitted((result) => !result.lost && look());
+    this.writes.onCommitted((result) => !result.lost && this.lookSoon(link.id));
     if (!link.isChild) this.host.checkExists(link.id, onUnknown);
+  }
+
+  /** One look for all that a turn asks for: after a replay the code may wait for thousands. */
+  private lookSoon(runId: string): void {
+    if (this.toLookFor.push(runId) === 1) setImmediate(() => this.host.loadEnds(this, this.toLookFor.splice(0)));
   }
 
   /** Cancels another run, with its descendants, in the next write. */
   cancelRun(runId: string, reason: string): void {
-    if (this.isLive) this.writes.addEffects((effects) => effects.cancels.push({ runIds: [runId], reason }));
+    if (!this.isLive) return;
+    this.writes.addEffects(({ cancels }) => {
+      const alike = cancels.find((cancel) => cancel.reason === reason);
+      if (alike) alike.runIds.push(runId);
+      else cancels.push({ runIds: [runId], reason });
+    });
   }
 
   supersede(runId: string): void {

@@ -33,6 +33,7 @@ import type { WriteBuffer } from './write-buffer.js';
 const LARGEST_CLAIM = 200;
 const LARGEST_WAKE = 500;
 const LARGEST_TAKEOVER = 500;
+const LARGEST_LOOK = 1_000;
 
 export interface WorkerSettings {
   /** Runs executing at a time in this process; parked ones do not count. */
@@ -215,7 +216,9 @@ export class Worker implements ExecutionHost {
 
   loadEnds(execution: RunExecution, runIds: string[]): void {
     void this.guard(async () => {
-      for (const end of await this.parts.store.loadEnds(runIds)) execution.childEnded(end);
+      for (let from = 0; from < runIds.length; from += LARGEST_LOOK) {
+        for (const end of await this.parts.store.loadEnds(runIds.slice(from, from + LARGEST_LOOK))) execution.childEnded(end);
+      }
     });
   }
 
