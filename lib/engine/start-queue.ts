@@ -1,6 +1,8 @@
+import { DatabaseUnavailableError } from './errors.js';
 import type { NewRun, Placement, StartResult, Store } from './store.js';
 
 const LARGEST_BATCH = 1_000;
+const PATIENCE_MS = 200;
 
 interface Waiting {
   run: NewRun;
@@ -26,13 +28,31 @@ export class StartQueue {
     return result;
   }
 
+  /** A batch of its own. */
+  addAll(runs: readonly NewRun[]): Promise<StartResult[]> {
+    const batch: Waiting[] = [];
+    const results = runs.map(
+      (run) => new Promise<StartResult>((resolve, reject) => batch.push({ run, resolve, reject })),
+    );
+    void this.start(batch);
+    return Promise.all(results);
+  }
+
   private async flush(): Promise<void> {
     this.isFlushing = true;
     while (this.waiting.length) {
       await new Promise((resolve) => setImmediate(resolve));
-      await this.start(this.waiting.splice(0, LARGEST_BATCH));
+      await this.startSoon(this.waiting.splice(0, LARGEST_BATCH));
     }
     this.isFlushing = false;
+  }
+
+  /** A start may wait for a key that an open transaction holds; those that come after it need not. */
+  private async startSoon(batch: Waiting[]): Promise<void> {
+    let timer: NodeJS.Timeout | undefined;
+    const patience = new Promise<void>((resolve) => (timer = setTimeout(resolve, PATIENCE_MS)));
+    await Promise.race([this.start(batch), patience]);
+    clearTimeout(timer);
   }
 
   private async start(batch: Waiting[]): Promise<void> {
@@ -43,8 +63,13 @@ export class StartQueue {
       batch.forEach(({ resolve }, index) => resolve(results[index]!));
     } catch (error) {
       this.started(runs, []);
-      if (batch.length === 1) return batch[0]!.reject(error);
-      for (const one of batch) await this.start([one]);
+      if (batch.length === 1 || error instanceof DatabaseUnavailableError) return rejectAll(batch, error);
+      // One of them is at fault, or has a key that somebody's open transaction holds: nobody else waits for that.
+      for (const one of batch) void this.start([one]);
     }
   }
+}
+
+function rejectAll(batch: readonly Waiting[], error: unknown): void {
+  for (const { reject } of batch) reject(error);
 }

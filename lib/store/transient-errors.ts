@@ -31,6 +31,11 @@ export function isTransient(error: unknown): boolean {
   return typeof message === 'string' && TRANSIENT_MESSAGES.test(message);
 }
 
+/** Whether somebody else held a lock for longer than the statement was to wait. */
+export function isLockTimeout(error: unknown): boolean {
+  return (error as { code?: unknown } | null | undefined)?.code === '55P03';
+}
+
 /** Whether the statement may have been committed although it failed: its reply was lost. */
 export function isInDoubt(error: unknown): boolean {
   const { code } = (error ?? {}) as { code?: unknown };

@@ -48,6 +48,7 @@ import {
 } from './rows.js';
 import { RunQueries } from './run-queries.js';
 import { allStatements, type Statements } from './statements/all.js';
+import { isLockTimeout } from './transient-errors.js';
 import { CHILDREN, OUTCOMES, WRITES } from './statements/commit.sql.js';
 import { NEW_RUNS } from './statements/start.sql.js';
 import { hintChannel } from './statements/statement.js';
@@ -55,6 +56,8 @@ import { WakeUpListener } from './wake-up-listener.js';
 
 /** How long what a user calls (start, cancel, a query) outlasts an absent database; the worker's own writes wait for ever. */
 const CALL_PATIENCE_MS = 30_000;
+/** A key may be held by an open transaction for long, and a connection must not; it is tried again with pauses. */
+const KEY_PATIENCE_MS = 100;
 /** pg_notify takes 8,000 bytes. */
 const LARGEST_HINT = 150;
 
@@ -90,7 +93,13 @@ export class TypeOrmStore implements Store {
   // ---- starting
 
   start(runs: readonly NewRun[], placement: Placement): Promise<StartResult[]> {
-    return this.called(() => this.startOn(this.database.run, runs, placement));
+    return this.called(async () => {
+      try {
+        return await this.startOn(this.database.run, runs, placement, KEY_PATIENCE_MS);
+      } catch (error) {
+        throw runs.length > 1 && isLockTimeout(error) ? new Error('One of the keys is held', { cause: error }) : error;
+      }
+    });
   }
 
   async startWithin(transaction: unknown, newRun: NewRun): Promise<StartWithin> {
@@ -120,7 +129,13 @@ export class TypeOrmStore implements Store {
     }
   }
 
-  private async startOn(run: Run, runs: readonly NewRun[], placement: Placement): Promise<StartResult[]> {
+  /** `keyPatienceMs`: how long to wait for a transaction that holds a key; undefined: as the transaction has it. */
+  private async startOn(
+    run: Run,
+    runs: readonly NewRun[],
+    placement: Placement,
+    keyPatienceMs?: number,
+  ): Promise<StartResult[]> {
     interface StartedRow {
       id: string;
       status: RunStatus;
@@ -131,6 +146,7 @@ export class TypeOrmStore implements Store {
       ...NEW_RUNS.parameters(runs.map(newRunToRow)),
       placement.workerId ?? null,
       placement.definitions.map(toSqlText),
+      keyPatienceMs?.toString() ?? null,
     ];
     const inserted = new Map((await run<StartedRow>(this.sql.insertRuns, parameters)).map((row) => [row.id, row]));
     const results = runs.map((newRun): StartResult | undefined => {

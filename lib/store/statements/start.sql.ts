@@ -48,8 +48,9 @@ head as materialized (
 export const BEGINS = (run: string) => `(${run}.eager and (head.priority is null or head.priority < ${run}.priority))`;
 
 /**
- * Inserts runs that have no parent. A key that is taken inserts nothing, and so does a repetition after a lost reply.
- * Takes: NEW_RUNS, worker id, definitions. Locks nothing but what it inserts.
+ * Inserts runs that have no parent. A key that is taken inserts nothing, and so does a repetition after a lost reply. One
+ * that an open transaction has inserted is waited for, in the order of keys everywhere, and for as long as `patience` says.
+ * Takes: NEW_RUNS, worker id, definitions, lock timeout in ms (or null). Locks nothing but what it inserts.
  * Returns: id, status, deadline and time of each run that was inserted.
  */
 const insertRuns = `
@@ -61,6 +62,9 @@ placed as (
   select r.*, ${BEGINS('r')} as begins
   from request r
   left join head on head.queue = r.queue
+),
+patience as materialized (
+  select set_config('lock_timeout', coalesce($${after + 2}::text, current_setting('lock_timeout')), true)
 )
 insert into @schema.run (
   id, workflow, version, key, status, queue, priority, tenant, label, attributes, input, input_digest,
@@ -78,6 +82,8 @@ select
   now,
   case when begins then now end
 from placed
+cross join patience
+order by workflow, key, id
 on conflict do nothing
 returning id, status,
   extract(epoch from deadline)::float8 * 1000 as deadline,
