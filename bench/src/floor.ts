@@ -1,3 +1,6 @@
+import { closeSync, fdatasyncSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import pg from 'pg';
 import { latencies, median, throughput } from './statistics.js';
 
@@ -9,6 +12,8 @@ export interface Floor {
   commitMs: number;
   /** One statement without a write. */
   selectMs: number;
+  /** One fdatasync of 8 KiB, in the folder for temporary files. */
+  fsyncMs: number;
 }
 
 const CLIENTS = 8;
@@ -24,8 +29,26 @@ export async function measureFloor(url: string, commits: number): Promise<Floor>
       commitsPerSecond: await throughput(commits, CLIENTS, commit),
       commitMs: median(await latencies(300, commit)),
       selectMs: median(await latencies(300, select)),
+      fsyncMs: await measureFsync(),
     };
   } finally {
     await pool.end();
+  }
+}
+
+async function measureFsync(): Promise<number> {
+  const folder = mkdtempSync(join(tmpdir(), 'bench-'));
+  const file = openSync(join(folder, 'fsync'), 'w');
+  const page = Buffer.alloc(8_192, 1);
+  try {
+    return median(
+      await latencies(200, async (item) => {
+        writeSync(file, page, 0, page.length, (item % 16) * page.length);
+        fdatasyncSync(file);
+      }),
+    );
+  } finally {
+    closeSync(file);
+    rmSync(folder, { recursive: true });
   }
 }

@@ -58,7 +58,7 @@ async function rounds(round: () => Promise<number>): Promise<number[]> {
 
 function report(floor: Floor, results: Record<string, number[]>): void {
   console.log(
-    `floor: ${Math.round(floor.commitsPerSecond)} single-row commits/s with 8 clients, one commit ${floor.commitMs.toFixed(2)} ms, one select ${floor.selectMs.toFixed(2)} ms`,
+    `floor: ${Math.round(floor.commitsPerSecond)} single-row commits/s with 8 clients, one commit ${floor.commitMs.toFixed(2)} ms, one select ${floor.selectMs.toFixed(2)} ms, one fsync ${floor.fsyncMs.toFixed(2)} ms`,
   );
   for (const [name, numbers] of Object.entries(results)) {
     const share = median(numbers) / floor.commitsPerSecond;
