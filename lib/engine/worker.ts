@@ -428,7 +428,11 @@ export class Worker implements ExecutionHost {
   private wakeAt(time: number): void {
     if (this.nextWakeAt !== null && this.nextWakeAt <= time) return;
     this.nextWakeAt = time;
-    this.wakeTimer.set(time - this.clock.now());
+    this.armWakeTimer();
+  }
+
+  private armWakeTimer(): void {
+    if (this.nextWakeAt !== null) this.wakeTimer.set(this.nextWakeAt - this.clock.now());
   }
 
   private async wakeDue(): Promise<void> {
@@ -477,6 +481,8 @@ export class Worker implements ExecutionHost {
   private async attendTo(beat: Beat): Promise<void> {
     if (beat.ready) this.claimSoon();
     if (beat.nextWakeAt !== null) this.wakeAt(beat.nextWakeAt);
+    // The database's clock may have moved on since: a failover, or a test that moves the time.
+    this.armWakeTimer();
     for (const { id, wakes, cancel } of beat.attention) {
       const execution = this.executions.get(id);
       if (cancel) execution?.requestCancel(cancel);
