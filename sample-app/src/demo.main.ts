@@ -27,10 +27,14 @@ async function main(): Promise<void> {
 }
 
 function untilInterrupted(): Promise<never> {
-  return new Promise((_resolve, reject) => {
+  const interruption = new Promise<never>((_resolve, reject) => {
     const interrupt = () => reject(new UsageError('Interrupted'));
-    process.once('SIGINT', interrupt).once('SIGTERM', interrupt);
+    // Not `once`: the spinner ends the process by itself when it finds that nobody else listens (any more).
+    process.on('SIGINT', interrupt).on('SIGTERM', interrupt);
   });
+  // It may come before anybody waits for it: then the shop opens, and closes at once.
+  interruption.catch(() => undefined);
+  return interruption;
 }
 
 // The exit is explicit, since what an interruption left behind may still be waiting for something.
