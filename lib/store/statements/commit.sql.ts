@@ -72,7 +72,8 @@ const [workerId, definitions, residents] = [`$${after}`, `$${after + 1}`, `$${af
  *
  * locked: every run that is written or that the end of one may wake, in the order of ids everywhere, so that commits do
  *   not deadlock with each other; and their latest versions, which a plain read under READ COMMITTED does not give.
- * owned: the writes under a current epoch. `applied`: this very write was committed before and its reply was lost.
+ * owned: the writes under a current epoch. `applied`: this write was committed before and its reply was lost, or it arrives a second
+ *   time, long after, from a connection that had been given up.
  *   `interrupted`: the run is being cancelled and does not know it yet; its outcomes are kept, but it cannot end or park.
  *   Known or not, a run that is being cancelled starts no children, save in a shield: the cancellation would miss them.
  * wake: whom the ends of runs wake. The row is touched whatever its status, so that no wake-up is lost to a park.
@@ -97,7 +98,7 @@ with locked as (
 judged as (
   select *,
     epoch is not null and epoch = stored_epoch and (status = 'running' or stored_write_no = write_no) as is_owned,
-    coalesce(stored_write_no = write_no, false) as applied,
+    coalesce(stored_write_no >= write_no, false) as applied,
     cancel_requested_at is not null and not knows_cancel as interrupted
   from locked
 ),
