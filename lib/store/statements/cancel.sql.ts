@@ -22,8 +22,9 @@ with recursive family as (
 target as (
   select r.id
   from @schema.run r
-  join family using (id)
-  where r.finished_at is null
+  -- As a list, not a join: nobody can say how large a family is, and the planner would read all runs for it.
+  where r.id = any(array(select id from family))
+    and r.finished_at is null
     and (r.cancel_requested_at is null or $4::bool)
   order by r.id
   for no key update of r

@@ -1,3 +1,5 @@
+import { isOneOf } from './statement.js';
+
 /**
  * Takes claimable runs for a worker: of each of its queues the most urgent, then of those the most urgent overall.
  *
@@ -16,7 +18,7 @@ with candidate as (
       and r.ready_at is not null
       and not r.paused
       and (r.worker_id is null or r.worker_id = $1::uuid or r.ready_at < @schema.engine_now() - interval '1 second')
-      and r.workflow || '@' || r.version = any($3::text[])
+      and ${isOneOf('r', '$3')}
     order by r.priority desc, r.ready_at, r.id
     limit $4::int
     for no key update skip locked

@@ -1,4 +1,5 @@
 import { RowSet } from './row-set.js';
+import { isOneOf } from './statement.js';
 
 export const NEW_RUNS = new RowSet({
   id: 'uuid',
@@ -36,7 +37,7 @@ head as materialized (
     where waiting.queue = new.queue
       and waiting.ready_at is not null
       and not waiting.paused
-      and waiting.workflow || '@' || waiting.version = any(${definitions}::text[])
+      and ${isOneOf('waiting', definitions)}
     order by waiting.priority desc, waiting.ready_at, waiting.id
     limit 1
   ) as priority

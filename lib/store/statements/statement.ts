@@ -18,6 +18,16 @@ export function quoteIdentifier(name: string): string {
   return `"${name.replaceAll('"', '""')}"`;
 }
 
+/**
+ * Whether the run of that alias is of one of the definitions (`order@1`, …) in that parameter.
+ *
+ * Not written as `= any(…)`: the planner takes that to be almost never true, and then sorts a whole queue for its first
+ * hundred runs instead of walking the index that has them in order.
+ */
+export function isOneOf(run: string, definitions: string): string {
+  return `array_position(${definitions}::text[], ${run}.workflow || '@' || ${run}.version) is not null`;
+}
+
 /** The channel of an engine's hints. As long as a schema's name may be, a channel's may not. */
 export function hintChannel(schema: string): string {
   return `orchestration_hints_${hash(schema)}`;

@@ -1,3 +1,5 @@
+import { isOneOf } from './statement.js';
+
 /**
  * A worker and its lease. Takes: id, host, pid, lease in ms, queues, definitions.
  * Each new worker gives blocked runs of its definitions one more try: it may have the code that they need.
@@ -50,7 +52,7 @@ select
       where r.queue = queue.name
         and r.ready_at is not null
         and not r.paused
-        and r.workflow || '@' || r.version = any($3::text[])
+        and ${isOneOf('r', '$3')}
       order by r.priority desc, r.ready_at, r.id
       limit 1
     ) head
