@@ -390,7 +390,7 @@ describe('With 100,000 runs', () => {
   /** The text form that PostgreSQL reads, for arrays too. */
   function toLiteral(value: unknown): string {
     if (!Array.isArray(value)) return String(value);
-    return `{${value.map((item: unknown) => (item === null ? 'null' : JSON.stringify(`${item as string}`))).join(',')}}`;
+    return `{${(value as (string | number | null)[]).map((item) => (item === null ? 'null' : JSON.stringify(`${item}`))).join(',')}}`;
   }
 });
 

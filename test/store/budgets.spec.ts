@@ -1,0 +1,193 @@
+import { setTimeout as delay } from 'node:timers/promises';
+
+import { ChildOrchestrator, type Orchestrator, RunContext, Workflow } from '../../lib/index.js';
+import { closeApps, startApp, type TestApp } from '../support/app.js';
+import { createTestDatabase, type TestDatabase } from '../support/database.js';
+import { countCommitsOnServer, countStatementsOnServer, measure, type Measurement } from '../support/statements.js';
+import { until } from '../support/until.js';
+
+@Workflow('steps')
+class StepsWorkflow {
+  constructor(private readonly ctx: RunContext) {}
+
+  async run(count: number): Promise<number> {
+    let done = 0;
+    for (let step = 0; step < count; step++) done += await this.ctx.step('step', () => 1);
+    return done;
+  }
+}
+
+@Workflow('parent')
+class ParentWorkflow {
+  constructor(private readonly children: ChildOrchestrator) {}
+
+  run(): Promise<number> {
+    return this.children.call(StepsWorkflow, 1);
+  }
+}
+
+@Workflow('sleeper')
+class SleeperWorkflow {
+  constructor(private readonly ctx: RunContext) {}
+
+  async run(): Promise<void> {
+    await this.ctx.sleep('30d');
+  }
+}
+
+let database: TestDatabase;
+let app: TestApp;
+let orchestrator: Orchestrator;
+
+/** The regular look and the lease are out of the way for a minute, so that all that is counted is for the runs. */
+async function startQuietApp(on: TestDatabase): Promise<TestApp> {
+  const providers = [StepsWorkflow, ParentWorkflow, SleeperWorkflow];
+  return startApp({ database: on, providers, options: { worker: { pollInterval: '1m', lease: '10m' } } });
+}
+
+beforeAll(async () => {
+  database = await createTestDatabase();
+  app = await startQuietApp(database);
+  orchestrator = app.orchestrator;
+  // Connections open and statements are prepared.
+  await Promise.all(Array.from({ length: 20 }, () => orchestrator.execute(ParentWorkflow, undefined as never)));
+});
+
+afterAll(async () => {
+  await closeApps();
+  await database.drop();
+});
+
+const CONTROL = /^(begin|commit|rollback|savepoint|set )/i;
+
+/** Statements but for transaction control. */
+function statementsOf({ byQuery }: Pick<Measurement, 'byQuery'>): number {
+  return [...byQuery].reduce((sum, [text, count]) => sum + (CONTROL.test(text) ? 0 : count), 0);
+}
+
+/** For the message of a test that fails: which statements were sent, by their first words. */
+function sentBy({ byQuery }: Measurement): string[] {
+  return [...byQuery].map(([text, count]) => `${count} × ${text.trim().replaceAll(/\s+/g, ' ').slice(0, 80)}`);
+}
+
+/** The cheapest of a few: what other work of the process happened to come between is not the run's. */
+async function cheapestOf(times: number, work: () => Promise<unknown>): Promise<Measurement> {
+  let cheapest: Measurement | undefined;
+  for (let time = 0; time < times; time++) {
+    const measured = await measure(database, work);
+    if (!cheapest || measured.commits < cheapest.commits) cheapest = measured;
+  }
+  return cheapest!;
+}
+
+function expectWithin(measured: Measurement, budget: { commits: number; statements?: number }): void {
+  const { commits, statements = Infinity } = budget;
+  const isWithin = measured.commits <= commits && statementsOf(measured) <= statements;
+  expect({ isWithin, commits: measured.commits, sent: isWithin ? [] : sentBy(measured) }).toMatchObject({
+    isWithin: true,
+    sent: [],
+  });
+}
+
+describe('The budget of', () => {
+  it('a one-step run alone is 2 commits and 3 statements, its start included', async () => {
+    const measured = await cheapestOf(3, () => orchestrator.execute(StepsWorkflow, 1));
+
+    expectWithin(measured, { commits: 2, statements: 3 });
+  });
+
+  it('a ten-step run alone is 11 commits and 12 statements', async () => {
+    const measured = await cheapestOf(3, () => orchestrator.execute(StepsWorkflow, 10));
+
+    expectWithin(measured, { commits: 11, statements: 12 });
+  });
+
+  it('a parent and a one-step child in one process is 5 commits', async () => {
+    const measured = await cheapestOf(3, () => orchestrator.execute(ParentWorkflow, undefined as never));
+
+    expectWithin(measured, { commits: 5 });
+  });
+
+  it('200 one-step runs at once is a tenth of a statement for each', async () => {
+    const inputs = Array.from({ length: 200 }, () => 1);
+
+    const measured = await cheapestOf(3, () =>
+      Promise.all(inputs.map((input) => orchestrator.execute(StepsWorkflow, input))),
+    );
+
+    expectWithin(measured, { commits: 20, statements: 20 });
+  });
+});
+
+describe('On the server', () => {
+  it('a run costs the same: commits by pg_stat_database', async () => {
+    const counted = await createTestDatabase();
+    // Sessions report what they did when they end, so each number is that of a whole app; what it costs itself is subtracted.
+    const commitsOf = (runs: number) =>
+      countCommitsOnServer(counted, async () => {
+        const own = await startQuietApp(counted);
+        for (let run = 0; run < runs; run++) await own.orchestrator.execute(StepsWorkflow, 10);
+        await own.close();
+      });
+    await commitsOf(1);
+    const [appAlone, withRuns] = [await commitsOf(0), await commitsOf(20)];
+
+    // A connection that the app opens only for runs is a commit, too.
+    expect(withRuns - appAlone).toBeLessThanOrEqual(20 * 11 + 8);
+    expect(withRuns - appAlone).toBeGreaterThanOrEqual(20 * 10);
+    await counted.drop();
+  });
+
+  it('a run costs the same: statements by pg_stat_statements, where that is loaded', async () => {
+    let seen: Measurement | undefined;
+    const counted = await countStatementsOnServer(database, async () => {
+      seen = await measure(database, () => orchestrator.execute(StepsWorkflow, 10));
+    });
+
+    expect(counted && statementsOf({ byQuery: counted })).toBe(seen && statementsOf(seen));
+  });
+});
+
+describe('Parked runs', () => {
+  let parked: TestDatabase;
+
+  beforeAll(async () => {
+    parked = await createTestDatabase();
+  });
+
+  afterAll(() => parked.drop());
+
+  it('cost no statement: an idle worker with 500 of them sends no more than one in a second', async () => {
+    const idle = await startApp({
+      database: parked,
+      providers: [SleeperWorkflow],
+      options: { worker: { lease: '5s' } },
+    });
+    const handles = await idle.orchestrator.startMany(
+      SleeperWorkflow,
+      Array.from({ length: 500 }, () => ({ input: undefined as never })),
+    );
+    const last = handles.at(-1)!;
+    await until('all are parked', async () => {
+      const { items } = await idle.orchestrator.list({ status: ['pending', 'running'], limit: 1 });
+      return items.length === 0 && (await last.status()) === 'waiting';
+    });
+    const seconds = 5;
+
+    const measured = await measure(parked, () => delay(seconds * 1_000));
+
+    // One more for the beat at the edge of the interval.
+    expectWithin(measured, { commits: seconds + 1, statements: seconds + 1 });
+    await idle.close();
+  });
+
+  it('in a quiet process cost nothing at all', async () => {
+    const quiet = await startQuietApp(parked);
+    const run = await quiet.orchestrator.start(SleeperWorkflow, undefined as never);
+    await until('it is parked', async () => (await run.status()) === 'waiting');
+
+    const measured = await measure(parked, () => delay(2_000));
+
+    expect(sentBy(measured)).toEqual([]);
+  });
+});
