@@ -3,7 +3,8 @@ import { isOneOf } from './statement.js';
 /**
  * Takes claimable runs for a worker: of each of its queues the most urgent, then of those the most urgent overall.
  *
- * A run that is parked in another process is left to that one for a second: there it goes on without a replay.
+ * A run that is parked in another process is left to that one for a second: there it goes on without a replay. A worker
+ * whose lease has expired takes nothing: it does not know it yet, and nobody would return what it took.
  * Takes: worker id, queues, definitions, limit. Locks the runs it takes; skips those that others are taking.
  * Returns: what executing them needs. Raises their epochs, under which writes are numbered anew.
  */
@@ -23,6 +24,7 @@ with candidate as (
     limit $4::int
     for no key update skip locked
   ) head
+  where exists (select from @schema.worker where id = $1::uuid and expires_at > @schema.engine_now())
   order by head.priority desc, head.ready_at, head.id
   limit $4::int
 )
