@@ -49,6 +49,8 @@ export class WorkerProcess {
     if (!build) throw new Error('ORCHESTRATION_TEST_BUILD is not set: the global set-up of jest compiles the sources.');
     const [command, ...words] = [...wrapper, process.execPath, ...nodeOptions, SCRIPT, build, JSON.stringify(setup)];
     const child = spawn(command, words, {
+      // A process group of its own: a wrapper may have the worker as its child, and both get what is sent.
+      detached: true,
       stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
       env: { ...process.env, ...env },
     });
@@ -81,7 +83,7 @@ export class WorkerProcess {
   }
 
   signal(signal: NodeJS.Signals): void {
-    this.child.kill(signal);
+    if (this.isAlive) process.kill(-this.pid, signal);
   }
 
   async ended(): Promise<void> {
