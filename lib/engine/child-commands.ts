@@ -9,7 +9,8 @@ import {
   RunNotFoundError,
   WorkflowNotRegisteredError,
 } from './errors.js';
-import type { ChildStartListener, RunExecution } from './run-execution.js';
+import type { ChildStartListener } from './child-starts.js';
+import type { RunExecution } from './run-execution.js';
 import type { WaitingFor } from './run.js';
 import { reviveError, type StoredError } from './stored-error.js';
 import type { NewRun, RecordedOutcome, RunEnd } from './store.js';
@@ -38,7 +39,7 @@ export class ChildStartCommand extends Command {
     const refused = (error: unknown) =>
       this.execution.settle(this, { status: 'failed', error: this.execution.serializer.encodeError(error) });
     // Of the cancellation itself the call hears by `cancel`.
-    this.execution.startChild(this.link, this.newRun, {
+    this.execution.childStarts.start(this.link, this.newRun, {
       durable,
       refused,
       cancelled: () => {},
@@ -88,7 +89,7 @@ export class ChildWaitCommand extends Command implements ChildStartListener {
     const { link, newRun, timeoutMs } = this.plan;
     if (this.cancelledWith && !link.isDurable) return this.cancelled();
     if (link.isDurable || !newRun) this.awaitEnd();
-    else this.execution.startChild(link, newRun, this);
+    else this.execution.childStarts.start(link, newRun, this);
     this.unsubscribe = this.execution.children.onEnd(link, () => this.settleWith(link.end!));
     if (timeoutMs === undefined || !this.open || this.cancelledWith) return;
     this.wakeAt = this.askedAt + timeoutMs;
@@ -174,7 +175,7 @@ export class ChildWaitCommand extends Command implements ChildStartListener {
 
   private awaitEnd(): void {
     const { link } = this.plan;
-    this.execution.awaitEnd(link, () => this.refused(new RunNotFoundError(link.id)));
+    this.execution.childStarts.awaitEnd(link, () => this.refused(new RunNotFoundError(link.id)));
   }
 
   private settleWith(end: RunEnd): void {

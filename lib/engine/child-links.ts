@@ -1,7 +1,8 @@
 import { ChildRefConflictError } from './errors.js';
 import type { NewRun, RecordedChild, RunEnd } from './store.js';
 import type { RunStatus } from './run.js';
-import type { ChildStartListener, RunExecution } from './run-execution.js';
+import type { ChildStartListener } from './child-starts.js';
+import type { RunExecution } from './run-execution.js';
 
 /** Another run as this one knows it: a child, or a run that it awaits. */
 export interface ChildLink {

@@ -1,16 +1,18 @@
-import { validate } from 'uuid';
 import { Branch, type Frame, runInFrame } from './branch.js';
-import { type ChildLink, ChildLinks } from './child-links.js';
+import { ChildLinks } from './child-links.js';
+import { ChildStarts } from './child-starts.js';
 import type { DatabaseClock } from './clock.js';
 import type { Command, CommandIdentity, OutcomeDraft } from './command.js';
 import { DeterministicSource } from './deterministic-source.js';
 import { DeadlineTimer } from './deadline-timer.js';
 import type { WorkflowClass, WorkflowDefinition } from './definition.js';
 import { CancelledError, NonDeterminismError, RunPoisonedError, RunTimeoutError } from './errors.js';
-import { describeCall, History } from './history.js';
+import { History } from './history.js';
 import { LazyAbortSignal } from './lazy-abort-signal.js';
 import type { WorkflowRegistry } from './registry.js';
+import { Replay } from './replay.js';
 import type { Attributes } from './run.js';
+import { cancelledBy, endOf, failure, moveOfReturn, type Returned } from './run-end.js';
 import type { PayloadSerializer } from './serialization.js';
 import type { StepAttempt } from './step-execution.js';
 import type {
@@ -18,20 +20,16 @@ import type {
   CancelRequest,
   ClaimedRun,
   Move,
-  NewRun,
   RecordedOutcome,
   RecordedRun,
   RunEnd,
   RunWrite,
   Store,
 } from './store.js';
-import { UNRESOLVED_VERSION } from './unresolved-version.js';
 import { WriteBuffer, type WriteResult, type WriteSink } from './write-buffer.js';
 
 /** A wait that ends sooner than this is sat out with the slot; parking would cost more. */
 const SHORTEST_PARK_MS = 200;
-/** How long replay waits for code that awaits something that is not durable, before it calls that a divergence. */
-const REPLAY_PATIENCE_MS = 1_000;
 
 /** What a run needs of the worker that executes it. */
 export interface ExecutionHost extends WriteSink {
@@ -72,6 +70,7 @@ export class RunExecution {
   readonly serializer: PayloadSerializer;
   readonly history: History;
   readonly children: ChildLinks;
+  readonly childStarts: ChildStarts;
   readonly source: DeterministicSource;
   private state: 'replaying' | 'live' | 'parking' | 'parked' | 'settled' | 'dropped' = 'replaying';
   private readonly writes: WriteBuffer;
@@ -79,7 +78,7 @@ export class RunExecution {
   private readonly abortion = new LazyAbortSignal();
   /** Calls that have no outcome yet. In replay they wait for theirs; what is left at its end is begun. */
   private readonly pending = new Set<Command>();
-  private readonly asked = new Map<string, Command>();
+  private readonly replaying = new Replay();
   /** The open ones of those that step bodies have made. */
   private readonly nestedCalls = new Map<Command, { attempt: StepAttempt; isWaiting: boolean }>();
   private readonly ready: Delivery[] = [];
@@ -92,8 +91,6 @@ export class RunExecution {
   private runTime: number;
   private seenWakes: number;
   private returned: Returned | undefined;
-  private onAsked: (() => void) | undefined;
-  private readonly toLookFor: string[] = [];
   private cancelledWith: CancelledError | undefined;
 
   constructor(
@@ -108,6 +105,7 @@ export class RunExecution {
     this.history = new History(recorded?.outcomes);
     this.children = new ChildLinks(this, recorded?.children ?? []);
     this.writes = new WriteBuffer(run, host, (result, write) => this.committed(result, write));
+    this.childStarts = new ChildStarts(this, this.writes);
     this.runTime = Math.floor(run.startedAt);
     this.seenWakes = run.wakes;
   }
@@ -115,7 +113,7 @@ export class RunExecution {
   /** Runs the code: against its history first, then on. */
   start(maxRecoveries: number): void {
     if (this.run.recoveries > maxRecoveries)
-      return this.end(this.failure(new RunPoisonedError(this.run.id, this.run.recoveries)));
+      return this.end(failure(new RunPoisonedError(this.run.id, this.run.recoveries), this.serializer));
     if (this.isPastDeadline()) return this.expire();
     void this.replay();
   }
@@ -137,8 +135,7 @@ export class RunExecution {
     command.branch.opened(command);
     if (attempt) return this.issueNested(command, attempt);
     if (this.state === 'replaying') {
-      this.asked.set(callKey(identity), command);
-      this.onAsked?.();
+      this.replaying.ask(command);
     } else {
       this.beginLive(command);
     }
@@ -235,60 +232,6 @@ export class RunExecution {
     this.checkParkingSoon();
   }
 
-  /** Adds the child's row to the next write. Calls of one ref that are made at the same time share the start. */
-  startChild(link: ChildLink, newRun: NewRun, on: ChildStartListener): void {
-    if (link.starting) return void link.starting.push(on);
-    link.starting = [on];
-    link.wakesUs = newRun.parent!.awaited;
-    const child = { ...newRun, id: link.id };
-    if (newRun.version === UNRESOLVED_VERSION) void this.addChildOfNewestVersion(link, child);
-    else this.addChild(link, child);
-  }
-
-  /** Looking the version up is work of the run like that of a step body: a parked run could not write the child. */
-  private async addChildOfNewestVersion(link: ChildLink, newRun: NewRun): Promise<void> {
-    this.bodyActive(1);
-    try {
-      const version = await this.host.resolveVersion(newRun.workflow);
-      if (!this.isLive) return;
-      if (link.starting!.some((on) => on.isWanted())) this.addChild(link, { ...newRun, version });
-      else for (const on of started(link)) on.cancelled();
-    } catch (error) {
-      for (const on of started(link)) on.refused(error);
-    } finally {
-      this.bodyActive(-1);
-    }
-  }
-
-  private addChild(link: ChildLink, newRun: NewRun): void {
-    this.writes.addChild(newRun);
-    this.writes.onCommitted((result) => {
-      if (result.lost) return;
-      link.isDurable = !result.refusedChildren.has(newRun.id);
-      for (const on of started(link)) {
-        if (link.isDurable) on.durable();
-        else on.cancelled();
-      }
-    });
-  }
-
-  /** Makes sure that the end of that run wakes this one, and looks whether it has ended already. */
-  awaitEnd(link: ChildLink, onUnknown: () => void): void {
-    if (link.end) return;
-    if (!validate(link.id)) return onUnknown();
-    if (link.wakesUs) return this.lookSoon(link.id);
-    link.wakesUs = true;
-    // Not after the check: by then the run may be parked, and a parked run cannot write.
-    this.writes.addEffects((effects) => (link.isChild ? effects.awaits : effects.watches).push(link.id));
-    this.writes.onCommitted((result) => !result.lost && this.lookSoon(link.id));
-    if (!link.isChild) this.host.checkExists(link.id, onUnknown);
-  }
-
-  /** One look for all that a turn asks for: after a replay the code may wait for thousands. */
-  private lookSoon(runId: string): void {
-    if (this.toLookFor.push(runId) === 1) setImmediate(() => this.host.loadEnds(this, this.toLookFor.splice(0)));
-  }
-
   /** Cancels another run, with its descendants, in the next write. */
   cancelRun(runId: string, reason: string): void {
     if (!this.isLive) return;
@@ -383,7 +326,7 @@ export class RunExecution {
       this.runCode();
       await quiescence;
       while (this.history.isReplaying && !this.isOver) await this.replayNext(this.history.next!);
-      for (const attempt of retried) if (!this.isOver) await this.askedFor(attempt);
+      for (const attempt of retried) if (!this.isOver) await this.replaying.callFor(attempt);
       if (this.state === 'replaying') this.goLive(undefined);
       if (this.returned && !this.isOver) this.codeEnded();
       if (this.run.cancel && !this.cancelledWith) this.deliverSoon({ cancel: this.run.cancel });
@@ -393,63 +336,26 @@ export class RunExecution {
       this.end(
         error instanceof NonDeterminismError
           ? { to: 'blocked', error: this.serializer.encodeError(error) }
-          : this.failure(error),
+          : failure(error, this.serializer),
       );
     }
   }
 
   private async replayNext(outcome: RecordedOutcome): Promise<void> {
-    const command = outcome.kind === 'cancel' ? undefined : await this.askedFor(outcome);
+    const command = outcome.kind === 'cancel' ? undefined : await this.replaying.callFor(outcome);
     if (this.isOver) return;
     this.history.advance();
-    if (command) this.asked.delete(callKey(command.identity));
+    if (command) this.replaying.matched(command);
     if (!this.history.isReplaying && this.history.retried.length === 0) this.goLive(command);
     const quiescence = turn();
     this.deliver(outcome, command);
     await quiescence;
   }
 
-  /** The call that the code makes for this entry. Throws {@link NonDeterminismError} when it makes another, or none. */
-  private async askedFor(outcome: RecordedOutcome): Promise<Command> {
-    const key = callKey(outcome.kind === 'retry' ? { ...outcome, kind: 'step' } : outcome);
-    const patience = Date.now() + REPLAY_PATIENCE_MS;
-    while (!this.asked.has(key) && !this.returned && Date.now() < patience) await this.nextCall(patience - Date.now());
-    const command = this.asked.get(key);
-    if (!command) throw this.divergence(outcome, this.whatCodeDoes());
-    if (command.digest !== null && outcome.digest !== null && command.digest !== outcome.digest) {
-      throw this.divergence(outcome, `asked for ${describeCall(command.identity)} with other arguments`);
-    }
-    return command;
-  }
-
-  private nextCall(patienceMs: number): Promise<void> {
-    return new Promise((resolve) => {
-      const timeout = setTimeout(done, patienceMs);
-      function done(): void {
-        clearTimeout(timeout);
-        resolve();
-      }
-      this.onAsked = done;
-    });
-  }
-
-  private divergence(outcome: RecordedOutcome, found: string): NonDeterminismError {
-    return new NonDeterminismError(outcome.seq, describeCall(outcome), found);
-  }
-
-  private whatCodeDoes(): string {
-    if (this.returned) return 'ended before it';
-    const calls = [...this.asked.values()].map((command) => describeCall(command.identity));
-    return calls.length ? `asked for ${calls.join(', ')}` : 'asked for nothing';
-  }
-
   /** Replay has matched every entry: what was asked for without an outcome is begun now. */
   private goLive(matched: Command | undefined): void {
     this.state = 'live';
-    const open = [...this.asked.values()];
-    this.asked.clear();
-    this.onAsked = undefined;
-    for (const command of open) if (command !== matched && command.open) command.begin();
+    for (const command of this.replaying.unmatched()) if (command !== matched && command.open) command.begin();
   }
 
   // ---- delivering
@@ -553,42 +459,26 @@ export class RunExecution {
   private codeReturned(returned: Returned): void {
     if (this.isOver) return;
     this.returned = returned;
-    this.onAsked?.();
+    this.replaying.end();
     if (this.isLive) this.codeEnded();
   }
 
   private codeEnded(): void {
     const unasked = this.children.findUnasked();
     if (unasked && !this.cancelledWith) return this.diverge(`the start of child '${unasked.ref}'`, 'ended before it');
-    this.end(this.moveOf(this.returned!));
+    this.end(
+      this.cancelledWith
+        ? this.cancelled(this.cancelledWith)
+        : moveOfReturn(this.returned!, this.run.workflow, this.serializer),
+    );
   }
 
-  private moveOf(returned: Returned): Move {
-    if (this.cancelledWith) return this.cancelled(this.cancelledWith, returned);
-    if ('error' in returned) return this.failure(returned.error);
-    try {
-      return {
-        to: 'completed',
-        output: this.serializer.encode(returned.value, `the output of workflow '${this.run.workflow}'`),
-      };
-    } catch (error) {
-      return this.failure(error);
-    }
-  }
-
-  private cancelled(cancellation: CancelledError, returned?: Returned): Move {
-    const cause =
-      returned && 'error' in returned && !(returned.error instanceof CancelledError) ? returned.error : undefined;
-    const error = cause ? Object.assign(new CancelledError(cancellation.reason), { cause }) : cancellation;
-    return { to: 'cancelled', error: this.serializer.encodeError(error) };
-  }
-
-  private failure(error: unknown): Move {
-    return { to: 'failed', error: this.serializer.encodeError(error) };
+  private cancelled(error: CancelledError): Move {
+    return cancelledBy(error, this.returned, this.serializer);
   }
 
   private expire(): void {
-    this.end(this.failure(new RunTimeoutError(this.run.id, new Date(this.run.deadline!))));
+    this.end(failure(new RunTimeoutError(this.run.id, new Date(this.run.deadline!)), this.serializer));
   }
 
   /** The last write of this pass: how the run ends, or that it is blocked. */
@@ -678,7 +568,7 @@ export class RunExecution {
     if (run.cancel && !write.knowsCancel) return this.interrupted(run.cancel);
     if (!write.move) return this.touched(run.wakes);
     if (write.move.to === 'waiting') return this.parkEnded(run.status === 'waiting', run.wakes);
-    this.leave(toEnd(this.run, write.move));
+    this.leave(endOf(this.run, write.move));
   }
 
   /** The write was kept, but its move was not: the run was cancelled before it. A look may have told us of that already. */
@@ -714,7 +604,8 @@ export class RunExecution {
     this.host.left(this, end);
   }
 
-  private get isLive(): boolean {
+  /** Past its replay, and not over: what the code does now is new. */
+  get isLive(): boolean {
     return this.state === 'live' || this.state === 'parking' || this.state === 'parked';
   }
 
@@ -726,25 +617,6 @@ export class RunExecution {
 /** The last point of time that a Date, and the database, can hold. */
 const END_OF_TIME = 8.64e15;
 
-/** What becomes of a child that is to be started. */
-export interface ChildStartListener {
-  /** Its row is committed. */
-  durable(): void;
-  /** There is no such workflow. */
-  refused(error: unknown): void;
-  /** The cancellation of this run was before it, or nobody wants it any more: there is no such child. */
-  cancelled(): void;
-  /** False when the call was given up, and the child with it, before there was one. */
-  isWanted(): boolean;
-}
-
-/** Those whom the child's start concerns, once that is decided. */
-function started(link: ChildLink): ChildStartListener[] {
-  const listeners = link.starting ?? [];
-  link.starting = undefined;
-  return listeners;
-}
-
 /** How many of its waits a parked run's row lists. */
 const MAX_LISTED_WAITS = 100;
 
@@ -752,19 +624,6 @@ interface Delivery {
   command?: Command;
   outcome?: OutcomeDraft;
   cancel?: CancelMark;
-}
-
-type Returned = { value: unknown } | { error: unknown };
-
-function callKey({ kind, name, ordinal }: Pick<CommandIdentity, 'kind' | 'name' | 'ordinal'>): string {
-  return `${kind}:${ordinal}:${name}`;
-}
-
-function toEnd(run: ClaimedRun, move: Move): RunEnd | undefined {
-  if (move.to === 'waiting' || move.to === 'blocked') return undefined;
-  const output = move.to === 'completed' ? move.output : null;
-  const error = move.to === 'completed' ? null : move.error;
-  return { id: run.id, workflow: run.workflow, status: move.to, output, error };
 }
 
 /** Lets the code react to what it received: all microtasks run before the next macrotask. */

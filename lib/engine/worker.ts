@@ -10,6 +10,7 @@ import { HintBuffer } from './hint-buffer.js';
 import type { WorkflowRegistry } from './registry.js';
 import { isTerminal } from './run.js';
 import { type ExecutionHost, RunExecution } from './run-execution.js';
+import { endsByParent } from './run-end.js';
 import { reportEnd, reportStart, reportWrite } from './run-reports.js';
 import type { PayloadSerializer } from './serialization.js';
 import { toClaimedRun } from './started-run.js';
@@ -217,7 +218,8 @@ export class Worker implements ExecutionHost {
   loadEnds(execution: RunExecution, runIds: string[]): void {
     void this.guard(async () => {
       for (let from = 0; from < runIds.length; from += LARGEST_LOOK) {
-        for (const end of await this.parts.store.loadEnds(runIds.slice(from, from + LARGEST_LOOK))) execution.childEnded(end);
+        for (const end of await this.parts.store.loadEnds(runIds.slice(from, from + LARGEST_LOOK)))
+          execution.childEnded(end);
       }
     });
   }
@@ -370,7 +372,9 @@ export class Worker implements ExecutionHost {
 
   private noticeWoken(writes: readonly RunWrite[], result: CommitResult): void {
     if (result.woken.length === 0) return;
-    const ends = endsByParent(writes, new Set(result.runs.map((run) => run.id)));
+    // Not of a run whose end was refused because it is being cancelled.
+    const ended = new Set(result.runs.filter((run) => isTerminal(run.status)).map((run) => run.id));
+    const ends = endsByParent(writes.filter((write) => ended.has(write.runId)));
     for (const woken of result.woken) this.noticeOne(woken, ends.get(woken.id));
   }
 
@@ -599,19 +603,4 @@ export class Worker implements ExecutionHost {
         );
     }
   }
-}
-
-function endsByParent(writes: readonly RunWrite[], committed: ReadonlySet<string>): Map<string, RunEnd[]> {
-  const ends = new Map<string, RunEnd[]>();
-  for (const { runId, parentId, move, workflow } of writes) {
-    if (parentId === null || !move || move.to === 'waiting' || move.to === 'blocked' || !committed.has(runId)) continue;
-    const end: RunEnd =
-      move.to === 'completed'
-        ? { id: runId, workflow, status: move.to, output: move.output, error: null }
-        : { id: runId, workflow, status: move.to, output: null, error: move.error };
-    const others = ends.get(parentId);
-    if (others) others.push(end);
-    else ends.set(parentId, [end]);
-  }
-  return ends;
 }

@@ -1,0 +1,53 @@
+import { CancelledError } from './errors.js';
+import type { PayloadSerializer } from './serialization.js';
+import type { ClaimedRun, Move, RunEnd, RunWrite } from './store.js';
+
+/** How the code of a run ended. */
+export type Returned = { value: unknown } | { error: unknown };
+
+/** The move that ends a run whose code has returned or thrown. */
+export function moveOfReturn(returned: Returned, workflow: string, serializer: PayloadSerializer): Move {
+  if ('error' in returned) return failure(returned.error, serializer);
+  try {
+    return { to: 'completed', output: serializer.encode(returned.value, `the output of workflow '${workflow}'`) };
+  } catch (error) {
+    return failure(error, serializer);
+  }
+}
+
+export function failure(error: unknown, serializer: PayloadSerializer): Move {
+  return { to: 'failed', error: serializer.encodeError(error) };
+}
+
+/** A cancelled run ends cancelled whatever its code does; an error of its clean-up is kept as the cause. */
+export function cancelledBy(
+  cancelled: CancelledError,
+  returned: Returned | undefined,
+  serializer: PayloadSerializer,
+): Move {
+  const cause =
+    returned && 'error' in returned && !(returned.error instanceof CancelledError) ? returned.error : undefined;
+  const error = cause ? Object.assign(new CancelledError(cancelled.reason), { cause }) : cancelled;
+  return { to: 'cancelled', error: serializer.encodeError(error) };
+}
+
+/** The end that a move has given a run, if it is one. */
+export function endOf(run: Pick<ClaimedRun, 'id' | 'workflow'>, move: Move | null): RunEnd | undefined {
+  if (!move || move.to === 'waiting' || move.to === 'blocked') return undefined;
+  const output = move.to === 'completed' ? move.output : null;
+  const error = move.to === 'completed' ? null : move.error;
+  return { id: run.id, workflow: run.workflow, status: move.to, output, error };
+}
+
+/** The ends of runs for those parents that wait for them. */
+export function endsByParent(writes: readonly RunWrite[]): Map<string, RunEnd[]> {
+  const ends = new Map<string, RunEnd[]>();
+  for (const { runId, workflow, parentId, move } of writes) {
+    const end = endOf({ id: runId, workflow }, move);
+    if (!end || parentId === null) continue;
+    const others = ends.get(parentId);
+    if (others) others.push(end);
+    else ends.set(parentId, [end]);
+  }
+  return ends;
+}
