@@ -1,0 +1,385 @@
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+import { Controller, Injectable, Post } from '@nestjs/common';
+import { TypeOrmModule } from '@nestjs/typeorm';
+import type { Observable } from 'rxjs';
+import type { EntityManager } from 'typeorm';
+
+import * as api from '../lib/index.js';
+import {
+  type ChildHandle,
+  ChildOrchestrator,
+  embeddedPostgres,
+  type HistoryEntry,
+  InjectOrchestrator,
+  NonRetryableError,
+  OrchestrationModule,
+  Orchestrator,
+  type Page,
+  type RunDetails,
+  RunContext,
+  type RunEvent,
+  type RunHandle,
+  type RunStatus,
+  type RunSummary,
+  type RunTree,
+  type SettledChild,
+  Step,
+  type StoredError,
+  type WaitingFor,
+  Workflow,
+  type WorkflowHandler,
+} from '../lib/index.js';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+
+const ERRORS = [
+  ...['CancelledError', 'ChildCancelledError', 'ChildFailedError', 'ChildRefConflictError', 'ChildTimeoutError'],
+  ...['DatabaseUnavailableError', 'DefinitionError', 'DepthLimitError', 'EmbeddedDatabaseError', 'NonDeterminismError'],
+  ...['NonRetryableError', 'NotInRunError', 'OrchestrationError', 'PayloadError', 'ResultTimeoutError'],
+  ...['RunCancelledError', 'RunConflictError', 'RunFailedError', 'RunNotFinishedError', 'RunNotFoundError'],
+  ...['RunTimeoutError', 'SchemaBehindError', 'StepFailedError', 'StepTimeoutError', 'ValidationError'],
+  'WorkflowNotRegisteredError',
+];
+
+describe('The package', () => {
+  it('exports what is promised, and nothing by accident', () => {
+    const promised = [
+      ...[
+        'ChildOrchestrator',
+        'InjectOrchestrator',
+        'OrchestrationModule',
+        'Orchestrator',
+        'RunContext',
+        'Step',
+        'Workflow',
+      ],
+      ...['causedBy', 'embeddedPostgres', 'rootCause'],
+      ...ERRORS,
+    ];
+    const beside = ['InsideRunError', 'RunPoisonedError', 'stopEmbeddedPostgres'];
+
+    expect(Object.keys(api).toSorted()).toEqual([...promised, ...beside].toSorted());
+  });
+
+  it('has errors that extend OrchestrationError', () => {
+    const exported = new Map<string, unknown>(Object.entries(api));
+    const strangers = ERRORS.filter((name) => {
+      const error = exported.get(name) as { prototype: unknown };
+      return name !== 'OrchestrationError' && !(error.prototype instanceof api.OrchestrationError);
+    });
+
+    expect(strangers).toEqual([]);
+  });
+
+  it('has the members that are promised on each of its injectables', () => {
+    const membersOf = (type: { prototype: object }) => Object.getOwnPropertyNames(type.prototype);
+
+    expect(membersOf(Orchestrator)).toEqual(
+      expect.arrayContaining([
+        ...['start', 'startMany', 'execute', 'result', 'get', 'findByKey', 'history', 'tree', 'list', 'listChildren'],
+        ...['cancel', 'retry'],
+      ]),
+    );
+    expect(membersOf(ChildOrchestrator)).toEqual(
+      expect.arrayContaining(['call', 'callSettled', 'start', 'await', 'map', 'list', 'get', 'cancel']),
+    );
+    expect(membersOf(RunContext)).toEqual(
+      expect.arrayContaining([
+        ...['runId', 'workflow', 'version', 'key', 'parentId', 'rootId', 'tenant', 'attributes', 'signal', 'logger'],
+        ...['now', 'random', 'uuid', 'sleep', 'sleepUntil', 'step', 'currentStep', 'all', 'allSettled', 'race', 'any'],
+        ...['map', 'shield', 'setState', 'setAttributes'],
+      ]),
+    );
+  });
+
+  describe('as npm packs it', () => {
+    let folder: string;
+    let files: string[];
+
+    beforeAll(() => {
+      folder = mkdtempSync(join(tmpdir(), 'orchestration-package-'));
+      const packed = execFileSync('npm', ['pack', '--json', '--ignore-scripts', '--pack-destination', folder], {
+        cwd: root,
+        stdio: ['ignore', 'pipe', 'ignore'],
+      });
+      const [{ filename, files: listed }] = JSON.parse(packed.toString()) as [
+        { filename: string; files: { path: string }[] },
+      ];
+      files = listed.map(({ path }) => path);
+      const installed = join(folder, 'node_modules/nestjs-orchestration');
+      mkdirSync(installed, { recursive: true });
+      execFileSync('tar', ['-xzf', join(folder, filename), '-C', installed, '--strip-components=1']);
+      // What it depends on; its own folder shows that nothing is taken from this checkout.
+      symlinkSync(join(root, 'node_modules'), join(installed, 'node_modules'), 'junction');
+    });
+
+    afterAll(() => rmSync(folder, { recursive: true }));
+
+    const run = (flag: string, code: string) =>
+      execFileSync(
+        process.execPath,
+        ['--disable-warning=ExperimentalWarning', `--input-type=${flag}`, '--eval', code],
+        {
+          cwd: folder,
+          encoding: 'utf8',
+        },
+      );
+
+    it('has the code, its types, the schematics and what a user reads, and nothing else', () => {
+      const { exports, types, schematics } = JSON.parse(
+        readFileSync(join(folder, 'node_modules/nestjs-orchestration/package.json'), 'utf8'),
+      ) as { exports: Record<string, { types: string; default: string }>; types: string; schematics: string };
+      const named = [exports['.']!.types, exports['.']!.default, types, schematics].map((path) => path.slice(2));
+
+      expect(files).toEqual(expect.arrayContaining([...named, 'CHANGELOG.md', 'LICENSE', 'README.md', 'package.json']));
+      expect(files.filter((path) => !/^(dist\/|CHANGELOG\.md|LICENSE|README\.md|package\.json)/.test(path))).toEqual(
+        [],
+      );
+      expect(files.filter((path) => /\.spec\.|^dist\/test/.test(path))).toEqual([]);
+    });
+
+    it.each([
+      ['an ECMAScript module', 'module', `import * as api from 'nestjs-orchestration';`],
+      ['CommonJS', 'commonjs', `const api = require('nestjs-orchestration');`],
+    ])('loads in %s with the same names', (_kind, flag, load) => {
+      const names = run(flag, `${load} console.log(JSON.stringify(Object.keys(api)))`);
+
+      expect((JSON.parse(names) as string[]).toSorted()).toEqual(Object.keys(api).toSorted());
+    });
+  });
+});
+
+/*
+ * What follows is compiled, not run: `tsc` checks that the examples of the contract compile and that types are inferred.
+ */
+
+type Equal<A, B> = [A, B] extends [B, A] ? true : false;
+function expectType<Actual, Expected>(..._proof: Equal<Actual, Expected> extends true ? [] : [never]): void {}
+const typeOf = <T>(_value: T): T => _value;
+
+interface OrderInput {
+  id: string;
+  email: string;
+}
+interface OrderResult {
+  total: number;
+  paymentId: string;
+}
+
+@Workflow('payment')
+class PaymentWorkflow {
+  async run(input: { amount: number }): Promise<{ id: string }> {
+    return { id: `paid-${input.amount}` };
+  }
+}
+
+@Workflow({ name: 'email', version: 2, queue: 'emails', timeout: '1h' })
+class EmailWorkflow {
+  run(input: { to: string }): void {
+    void input;
+  }
+}
+
+@Injectable()
+class PaymentsService {
+  @Step({ name: 'charge', nonRetryable: [TypeError, 'PaymentDeclined'], retryIf: (error) => error !== undefined })
+  async charge(amount: number): Promise<string> {
+    if (amount < 0) throw new NonRetryableError('a negative amount');
+    return 'charged';
+  }
+}
+
+@Workflow({ name: 'order', version: 1, queue: 'default', timeout: '2d' })
+class OrderWorkflow implements WorkflowHandler<OrderInput, OrderResult> {
+  constructor(
+    private readonly children: ChildOrchestrator,
+    private readonly ctx: RunContext,
+    private readonly payments: PaymentsService,
+  ) {}
+
+  async run(order: OrderInput): Promise<OrderResult> {
+    const total = await this.price(order);
+    const payment = await this.children.call(PaymentWorkflow, { amount: total }, { ref: 'payment', timeout: '1h' });
+    const email = await this.children.start(EmailWorkflow, { to: order.email }, { ref: 'confirmation' });
+    expectType<typeof payment, { id: string }>();
+    expectType<typeof email, ChildHandle<void>>();
+    await this.more(email);
+    return { total, paymentId: payment.id };
+  }
+
+  @Step({
+    retry: { maxAttempts: 5, initialInterval: '1s', backoffCoefficient: 2, maxInterval: '1m', jitter: 0.2 },
+    timeout: '10s',
+  })
+  async price(order: OrderInput): Promise<number> {
+    const { attempt, idempotencyKey, signal } = this.ctx.currentStep;
+    expectType<typeof attempt, number>();
+    expectType<typeof idempotencyKey, string>();
+    expectType<typeof signal, AbortSignal>();
+    return order.id.length;
+  }
+
+  private async more(email: ChildHandle<void>): Promise<void> {
+    const { children, ctx } = this;
+    const amount = { amount: 1 };
+
+    const late = await children.call(PaymentWorkflow, amount, {
+      timeout: 0,
+      timeoutValue: 'late',
+      onTimeout: 'abandon',
+    });
+    expectType<typeof late, { id: string } | string>();
+    const settled = await children.callSettled(PaymentWorkflow, amount, { parentClose: 'cancel', cancellation: 'try' });
+    expectType<typeof settled, SettledChild<{ id: string }>>();
+    if (settled.status === 'completed') expectType<typeof settled.value, { id: string }>();
+    else typeOf<Error>(settled.error);
+    const byName = await children.call<{ id: string }>('payment', amount, {
+      inherit: ['attributes'],
+      queue: 'q',
+      priority: 1,
+    });
+    expectType<typeof byName, { id: string }>();
+    const outputs = await children.map(PaymentWorkflow, [amount], {
+      ref: (input, i) => `${input.amount}-${i}`,
+      concurrency: 2,
+    });
+    expectType<typeof outputs, { id: string }[]>();
+    const decided = await children.map(PaymentWorkflow, [amount], { minSuccessful: 1 });
+    expectType<typeof decided, SettledChild<{ id: string }>[]>();
+    const other = await children.await<number>('id', { timeout: '5m', timeoutValue: 0 });
+    expectType<typeof other, number>();
+    await children.start('email', {}, { detached: true, label: 'x', attributes: { city: 'Oslo' } });
+    expectType<Awaited<ReturnType<typeof children.list>>, Page<RunSummary>>();
+    await children.get('payment');
+    await children.cancel('payment', 'not needed');
+    expectType<Awaited<ReturnType<typeof email.result>>, void>();
+    expectType<Awaited<ReturnType<typeof email.status>>, RunStatus>();
+    await email.cancel();
+
+    const reserved = await ctx.step(
+      'reserve',
+      async ({ attempt, idempotencyKey, signal }) => ({ attempt, idempotencyKey, signal }),
+      { timeout: '5s' },
+    );
+    expectType<typeof reserved, { attempt: number; idempotencyKey: string; signal: AbortSignal }>();
+    expectType<ReturnType<typeof ctx.now>, Date>();
+    const won = await ctx.race({ paid: () => children.call(PaymentWorkflow, amount), late: () => ctx.sleep('15s') });
+    if (won.winner === 'paid') expectType<typeof won.value, { id: string }>();
+    const all = await ctx.all({ a: () => ctx.step('a', () => 1), b: () => 'b' });
+    expectType<typeof all, { a: number; b: string }>();
+    const each = await ctx.allSettled({ a: () => 1 });
+    if (each.a.status === 'fulfilled') expectType<typeof each.a.value, number>();
+    const mapped = await ctx.map([1, 2], async (item, i) => item + i, { concurrency: 10 });
+    expectType<typeof mapped, number[]>();
+    expectType<Awaited<ReturnType<typeof ctx.any<{ a: () => number }>>>, { winner: 'a'; value: number }>();
+    await ctx.shield(async () => this.payments.charge(1));
+    await ctx.sleepUntil(new Date());
+    void ctx.setState({ progress: 0.5 });
+    await ctx.setAttributes({ city: 'Oslo', vip: true, total: 1, gone: null });
+    ctx.logger.log(
+      `${ctx.runId} ${ctx.workflow} ${ctx.version} ${ctx.key} ${ctx.parentId} ${ctx.rootId} ${ctx.tenant}`,
+    );
+    expectType<typeof ctx.signal, AbortSignal>();
+
+    // @ts-expect-error the input is inferred from the class
+    await children.call(PaymentWorkflow, { amount: 'one' });
+    // @ts-expect-error an option that a call has not
+    await children.call(PaymentWorkflow, amount, { detached: true });
+    // @ts-expect-error a duration needs a unit that there is
+    await ctx.sleep('3 days');
+  }
+}
+
+@Controller('orders')
+class OrdersController {
+  constructor(
+    private readonly orchestrator: Orchestrator,
+    @InjectOrchestrator('reports') readonly reports: Orchestrator,
+  ) {}
+
+  @Post()
+  async place(order: OrderInput, manager: EntityManager): Promise<OrderResult> {
+    const { orchestrator } = this;
+    const run = await orchestrator.start(OrderWorkflow, order, {
+      ...{ key: order.id, onConflict: 'reject', queue: 'q', priority: 1, delay: '1m', timeout: '1h', tenant: 't' },
+      ...{ label: 'l', attributes: { city: 'Oslo' }, manager },
+    });
+    expectType<typeof run, RunHandle<OrderResult>>();
+    expectType<typeof run.started, boolean>();
+    const many = await orchestrator.startMany(OrderWorkflow, [{ input: order, key: order.id, startAt: new Date() }]);
+    expectType<typeof many, RunHandle<OrderResult>[]>();
+    const byName = await orchestrator.execute<OrderResult>('order', order);
+    expectType<typeof byName, OrderResult>();
+    expectType<Awaited<ReturnType<typeof run.status>>, RunStatus>();
+    await run.children({ status: 'failed', limit: 10 });
+    const { cancelled, requested } = await run.cancel({ reason: 'r', mode: 'terminate' });
+    typeOf<number[]>([cancelled, requested]);
+
+    const details = await orchestrator.get(run.id);
+    expectType<typeof details, RunDetails>();
+    if (details.status === 'completed') typeOf<unknown>(details.output);
+    if (details.status === 'failed') expectType<typeof details.error, StoredError>();
+    // @ts-expect-error only a completed run has an output
+    typeOf(details.output);
+    expectType<typeof details.waitingFor, WaitingFor[]>();
+    typeOf<
+      [string, string, number, string | undefined, boolean, string, number, string | undefined, string | undefined]
+    >([
+      ...([details.id, details.workflow, details.version, details.key, details.paused, details.queue] as const),
+      ...([details.priority, details.tenant, details.label] as const),
+    ]);
+    typeOf<[string | undefined, string | undefined, string, number, Date, Date | undefined, Date | undefined, number]>([
+      ...([details.parentId, details.ref, details.rootId, details.depth, details.createdAt] as const),
+      ...([details.startedAt, details.wakeAt, details.recoveries] as const),
+    ]);
+    typeOf<RunDetails | undefined>(await orchestrator.findByKey(OrderWorkflow, order.id));
+    expectType<Awaited<ReturnType<typeof orchestrator.history>>, HistoryEntry[]>();
+    expectType<Awaited<ReturnType<typeof orchestrator.tree>>, RunTree>();
+    const page = await orchestrator.list({
+      workflow: 'order',
+      status: ['failed'],
+      rootOnly: true,
+      search: 'x',
+      limit: 5,
+    });
+    expectType<typeof page, Page<RunSummary>>();
+    await orchestrator.listChildren(run.id, { cursor: page.nextCursor });
+    await orchestrator.retry(run.id);
+    expectType<typeof orchestrator.events$, Observable<RunEvent>>();
+
+    // @ts-expect-error the input is inferred from the class
+    await orchestrator.start(OrderWorkflow, { id: 1 });
+    return run.result({ timeout: '10s' });
+  }
+}
+
+/** The module's options as the contract shows them. */
+const modules = () => [
+  OrchestrationModule.forRoot({
+    name: undefined,
+    dataSource: 'default',
+    schema: 'orchestration',
+    migrate: true,
+    worker: {
+      ...{ concurrency: 100, queues: ['default'], lease: '30s', shutdownTimeout: '20s', maxRecoveries: 10 },
+      ...{ stickyRuns: 1000, pollInterval: '1s' },
+    },
+    payload: { maxBytes: 2 * 1024 * 1024 },
+  }),
+  OrchestrationModule.forRoot({ worker: false, connection: { type: 'postgres', url: process.env['DATABASE_URL'] } }),
+  OrchestrationModule.forRootAsync({ name: 'reports', inject: [], useFactory: async () => ({ schema: 'reports' }) }),
+  OrchestrationModule.forFeature([OrderWorkflow, PaymentWorkflow], 'reports'),
+  TypeOrmModule.forRootAsync({ useFactory: () => embeddedPostgres({ dir: '.data' }) }),
+];
+
+describe('The examples of the contract', () => {
+  it('are accepted by the module', () => {
+    expect(modules().map(({ module }) => module.name)).toHaveLength(5);
+    expect(OrdersController.name).toBe('OrdersController');
+  });
+});
