@@ -10,6 +10,7 @@ export class CreateTables1763600000000 implements MigrationInterface {
 
   async down(queryRunner: QueryRunner): Promise<void> {
     const schema = quoteIdentifier(schemaOf(queryRunner));
+    for (const name of ['wake_run', 'watchers_of']) await queryRunner.query(`drop function ${schema}.${name}(uuid)`);
     for (const table of ['watch', 'worker', 'history', 'run']) await queryRunner.query(`drop table ${schema}.${table}`);
     await queryRunner.query(`drop function ${schema}.engine_now()`);
   }
@@ -108,4 +109,19 @@ const UP = [
     watcher_id uuid not null,
     constraint watch_pkey primary key (run_id, watcher_id)
   )`,
+  // Both are volatile, and so not inlined: they see what was committed while the statement that calls them waited for the
+  // lock of the run that ends, a watch as well as a watcher that was not there when the statement began.
+  `create function @schema.watchers_of(run_id uuid) returns setof uuid language sql volatile
+    as $$ select w.watcher_id from @schema.watch w where w.run_id = $1 $$`,
+  `create function @schema.wake_run(run_id uuid)
+    returns table (id uuid, status text, epoch integer, wakes integer, queue text, worker_id uuid) language sql volatile
+    as $$
+      update @schema.run r
+      set wakes = r.wakes + 1,
+        status = case when r.status = 'waiting' then 'pending' else r.status end,
+        ready_at = case when r.status = 'waiting' then @schema.engine_now() else r.ready_at end,
+        wake_at = case when r.status = 'waiting' then null else r.wake_at end
+      where r.id = $1
+      returning r.id, r.status, r.epoch, r.wakes, r.queue, r.worker_id
+    $$`,
 ];

@@ -76,7 +76,9 @@ const [workerId, definitions, residents] = [`$${after}`, `$${after + 1}`, `$${af
  *   time, long after, from a connection that had been given up.
  *   `interrupted`: the run is being cancelled and does not know it yet; its outcomes are kept, but it cannot end or park.
  *   Known or not, a run that is being cancelled starts no children, save in a shield: the cancellation would miss them.
- * wake: whom the ends of runs wake. The row is touched whatever its status, so that no wake-up is lost to a park.
+ * wake: whom the ends of runs wake. The row is touched whatever its status, so that no wake-up is lost to a park. Who
+ *   watches a run may have begun to while this statement waited for that run's lock; plain reads and updates of this
+ *   statement would not see it, so those are functions (see the migration).
  * change: a run may be written and woken in one statement, and PostgreSQL updates a row once at most; so both are joined.
  *
  * The sets are derived from each other by filters, with few joins: the planner takes each for a handful of rows, and its
@@ -153,7 +155,7 @@ ended as (
 wake as (
   select waiting_parent as id from ended where waiting_parent is not null
   union
-  select w.watcher_id from ended join @schema.watch w on w.run_id = ended.id where ended.watched
+  select watcher.id from ended cross join lateral @schema.watchers_of(ended.id) as watcher(id) where ended.watched
 ),
 change as (
   select j.*, j.moves and j.has_state as sets_state, case when j.moves then j.attributes end as new_attributes, wake.id is not null as woken,
@@ -186,15 +188,9 @@ changed as (
   returning r.id, r.status, r.epoch, r.wakes, r.queue, r.worker_id, c.woken
 ),
 watcher as (
-  update @schema.run r
-  set wakes = r.wakes + 1,
-    status = case when r.status = 'waiting' then 'pending' else r.status end,
-    ready_at = case when r.status = 'waiting' then @schema.engine_now() else r.ready_at end,
-    wake_at = case when r.status = 'waiting' then null else r.wake_at end
-  from wake
-  where r.id = wake.id
-    and r.id <> all($1::uuid[])
-  returning r.id, r.status, r.epoch, r.wakes, r.queue, r.worker_id
+  select woken.*
+  from (select id from wake where id <> all($1::uuid[]) order by id) other
+  cross join lateral @schema.wake_run(other.id) woken
 )
 select 'own' as tag, o.id, coalesce(changed.status, o.status) as status, coalesce(changed.wakes, o.wakes) as wakes,
   o.epoch, null as queue, null::uuid as worker_id, o.watched,
