@@ -54,7 +54,7 @@ export function workflowOptionsOf(target: object): WorkflowOptions | undefined {
 }
 
 /** The steps of a class and of those it extends; a method that is overridden counts once. */
-export function stepsOf(target: object): StepDeclaration[] {
+function stepsOf(target: object): StepDeclaration[] {
   const steps = new Map<string, StepDeclaration>();
   for (let type: object | null = target; type; type = Object.getPrototypeOf(type) as object | null) {
     for (const step of (Reflect.getOwnMetadata(STEPS, type) ?? []) as StepDeclaration[])

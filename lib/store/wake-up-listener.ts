@@ -60,6 +60,7 @@ export class WakeUpListener {
       pause = Math.min(2 * pause, RECONNECT_PAUSE_MS.longest)
     ) {
       await delay(pause, undefined, { ref: false });
+      if (this.isClosed) return;
       try {
         return await this.listen();
       } catch {

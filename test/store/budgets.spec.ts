@@ -189,5 +189,6 @@ describe('Parked runs', () => {
     const measured = await measure(parked, () => delay(2_000));
 
     expect(sentBy(measured)).toEqual([]);
+    await quiet.close();
   });
 });
