@@ -48,7 +48,8 @@ export interface Store {
   takeOver(limit: number): Promise<{ runs: WokenRun[]; more: boolean }>;
   /** Hands the runs of a worker, but for some, back so that another takes them at once. */
   handBack(workerId: string, selection: { except: readonly string[] }): Promise<WokenRun[]>;
-  removeWorker(workerId: string): Promise<void>;
+  /** Ends a worker: its lease is gone, and all its runs are handed back. */
+  retire(workerId: string): Promise<WokenRun[]>;
 
   /** The ends of those of these runs that have one; whoever ends the others will announce it. */
   watch(runIds: readonly string[]): Promise<{ ends: RunEnd[]; unknown: string[] }>;

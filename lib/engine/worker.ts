@@ -140,8 +140,7 @@ export class Worker implements ExecutionHost {
     for (const execution of this.executions.values()) execution.drop('The worker shuts down');
     this.executions.clear();
     this.parkedRuns.clear();
-    this.hintAt(await this.parts.store.handBack(this.id, { except: [] }));
-    await this.parts.store.removeWorker(this.id);
+    this.hintAt(await this.parts.store.retire(this.id));
     await this.hints.flush();
   }
 
@@ -541,8 +540,7 @@ export class Worker implements ExecutionHost {
   private async comeBack(): Promise<void> {
     if (this.hasLease) this.selfStop();
     const old = this.id;
-    const woken = await this.parts.store.handBack(old, { except: [] });
-    await this.parts.store.removeWorker(old);
+    const woken = await this.parts.store.retire(old);
     this.id = uuid();
     this.parkedRuns.clear();
     await this.register();

@@ -385,8 +385,14 @@ export class TypeOrmStore implements Store {
   async takeOver(limit: number): Promise<{ runs: WokenRun[]; more: boolean }> {
     const runs = (await this.worked(() => this.database.run<WokenRow>(this.sql.takeOver, [limit]))).map(wokenFromRow);
     const more = runs.length === limit;
-    if (!more) await this.worked(() => this.database.run(this.sql.removeExpired, []));
+    if (!more) await this.worked(() => this.database.transaction((run) => this.removeExpired(run)));
     return { runs, more };
+  }
+
+  /** First the lock, then the look for what is left: a run that a worker was just making its own is seen. */
+  private async removeExpired(run: Run): Promise<void> {
+    const expired = await run<{ id: string }>(this.sql.lockExpired, []);
+    if (expired.length) await run(this.sql.removeExpired, [expired.map(({ id }) => id)]);
   }
 
   async handBack(workerId: string, { except }: { except: readonly string[] }): Promise<WokenRun[]> {
@@ -395,8 +401,14 @@ export class TypeOrmStore implements Store {
     );
   }
 
-  async removeWorker(workerId: string): Promise<void> {
-    await this.worked(() => this.database.run(this.sql.removeWorker, [workerId]));
+  /** The worker goes first: the removal waits for what it was just making its own, and then that is handed back too. */
+  retire(workerId: string): Promise<WokenRun[]> {
+    return this.worked(() =>
+      this.database.transaction(async (run) => {
+        await run(this.sql.removeWorker, [workerId]);
+        return (await run<WokenRow>(this.sql.handBack, [workerId, []])).map(wokenFromRow);
+      }),
+    );
   }
 
   async liveDefinitions(): Promise<{ workflow: string; version: number }[]> {

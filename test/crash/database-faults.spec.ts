@@ -341,36 +341,32 @@ describe('a worker that is cut off for longer than its lease', () => {
     expect(await count('select from orchestration.worker where expires_at > now()')).toBe(1);
   });
 
-  // The mend is to look for running runs whose worker has no row any more: see the takeover in worker.sql.ts.
-  it.failing(
-    'leaves no run behind that it started, and that was written only after it came back (clarification 17)',
-    async () => {
-      const held = new Barrier();
-      const Work = workflow('work', ({ ctx }) => ctx.step('work', () => held.pass().then(() => 'done')));
-      const app = await startBehindProxy([Work], { lease: 1_000 });
-      // The start waits inside the database for a transaction that holds its key.
-      const holder = new pg.Client({ connectionString: database.url });
-      await holder.connect();
-      await holder.query('begin');
-      await holder.query(
-        `insert into orchestration.run (id, workflow, version, key, status, queue, input_digest, root_id, depth, created_at)
+  it('leaves no run behind that it started, and that was written only after it came back (clarification 17)', async () => {
+    const held = new Barrier();
+    const Work = workflow('work', ({ ctx }) => ctx.step('work', () => held.pass().then(() => 'done')));
+    const app = await startBehindProxy([Work], { lease: 1_000 });
+    // The start waits inside the database for a transaction that holds its key.
+    const holder = new pg.Client({ connectionString: database.url });
+    await holder.connect();
+    await holder.query('begin');
+    await holder.query(
+      `insert into orchestration.run (id, workflow, version, key, status, queue, input_digest, root_id, depth, created_at)
        values (gen_random_uuid(), 'work', 1, 'late', 'completed', 'default', '', gen_random_uuid(), 1, now())`,
-      );
-      const starting = app.orchestrator.start(Work, undefined, { key: 'late' });
-      await sometime('the start waits', `select from pg_stat_activity where wait_event_type = 'Lock'`);
-      await sql.query(`update orchestration.worker set expires_at = '-infinity'`);
-      await sometime('the worker is back', 'select from orchestration.worker where expires_at > now()');
-      await holder.query('rollback');
-      await holder.end();
-      const run = await starting;
+    );
+    const starting = app.orchestrator.start(Work, undefined, { key: 'late' });
+    await sometime('the start waits', `select from pg_stat_activity where wait_event_type = 'Lock'`);
+    await sql.query(`update orchestration.worker set expires_at = '-infinity'`);
+    await sometime('the worker is back', 'select from orchestration.worker where expires_at > now()');
+    await holder.query('rollback');
+    await holder.end();
+    const run = await starting;
 
-      await app.crash();
-      const other = await startApp({ database, providers: [Work], options: { worker: { pollInterval: 100 } } });
-      held.open();
+    await app.crash();
+    const other = await startApp({ database, providers: [Work], options: { worker: { pollInterval: 100 } } });
+    held.open();
 
-      await expect(other.orchestrator.result(run.id, { timeout: '5s' })).resolves.toBe('done');
-    },
-  );
+    await expect(other.orchestrator.result(run.id, { timeout: '5s' })).resolves.toBe('done');
+  });
 });
 
 describe('workers that are never told anything', () => {

@@ -1,3 +1,4 @@
+import { aliveWorker } from './start.sql.js';
 import { isOneOf } from './statement.js';
 
 /**
@@ -9,7 +10,8 @@ import { isOneOf } from './statement.js';
  * Returns: what executing them needs. Raises their epochs, under which writes are numbered anew.
  */
 const claimRuns = `
-with candidate as (
+with ${aliveWorker('$1', 'true')},
+candidate as (
   select head.id, head.started_at is null as fresh, head.priority, head.ready_at
   from unnest($2::text[]) as queue(name)
   cross join lateral (
@@ -24,7 +26,7 @@ with candidate as (
     limit $4::int
     for no key update skip locked
   ) head
-  where exists (select from @schema.worker where id = $1::uuid and expires_at > @schema.engine_now())
+  where exists (select from alive)
   order by head.priority desc, head.ready_at, head.id
   limit $4::int
 )

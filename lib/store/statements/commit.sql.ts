@@ -1,5 +1,5 @@
 import { RowSet } from './row-set.js';
-import { BEGINS, headOfQueues } from './start.sql.js';
+import { aliveWorker, BEGINS, headOfQueues } from './start.sql.js';
 
 /** The writes, and with `epoch` null the runs that the end of one may wake. */
 export const WRITES = new RowSet({
@@ -119,7 +119,7 @@ recorded as (
 ),
 new_child as (
   select * from ${CHILDREN.unnest('c', childrenAt)}
-),${headOfQueues('new_child', definitions)},
+),${headOfQueues('new_child', definitions)},${aliveWorker(workerId, `(exists (select from new_child where eager) or cardinality(${residents}::uuid[]) > 0)`)},
 placed as (
   select c.*, ${BEGINS('c')} as begins, @schema.engine_now() as now
   from new_child c
@@ -163,7 +163,7 @@ change as (
       when j.moves and j.move in ('completed', 'failed', 'cancelled', 'blocked') and not j.interrupted then j.move
       when j.moves and j.move = 'waiting' and not j.interrupted and wake.id is null and j.wakes = j.seen_wakes then 'waiting'
       when not j.moves and j.status = 'waiting' then
-        case when j.id = any(${residents}::uuid[]) and j.worker_id = ${workerId}::uuid then 'running' else 'pending' end
+        case when j.id = any(${residents}::uuid[]) and j.worker_id in (select id from alive) then 'running' else 'pending' end
     end as next_status
   from (select *, is_owned and not applied and (move is not null or has_state or attributes is not null) as moves from judged) j
   left join wake on wake.id = j.id

@@ -45,8 +45,26 @@ head as materialized (
 )`;
 }
 
+/**
+ * The CTE `alive`: the worker, while it has its lease, and only when it is `needed` to be: runs that this statement makes
+ * its own must be found by those who take over from it. So its row is locked against its removal until they are committed;
+ * and whoever removes it looks for its runs after that, by a statement of its own.
+ */
+export function aliveWorker(workerId: string, needed: string): string {
+  return `
+alive as materialized (
+  select id
+  from @schema.worker
+  where id = ${workerId}::uuid
+    and expires_at > @schema.engine_now()
+    and ${needed}
+  for key share
+)`;
+}
+
 /** Whether the new run of that alias begins at once; `head` must be joined to it by its queue. */
-export const BEGINS = (run: string) => `(${run}.eager and (head.priority is null or head.priority < ${run}.priority))`;
+export const BEGINS = (run: string) =>
+  `(${run}.eager and (head.priority is null or head.priority < ${run}.priority) and exists (select from alive))`;
 
 /**
  * Inserts runs that have no parent. A key that is taken inserts nothing, and so does a repetition after a lost reply. One
@@ -58,7 +76,7 @@ const insertRuns = `
 with request as (
   select *, @schema.engine_now() as now, coalesce(to_timestamp(start_at / 1000), @schema.engine_now() + make_interval(secs => coalesce(delay_ms, 0) / 1000)) as due_at
   from ${NEW_RUNS.unnest('r', 1)}
-),${headOfQueues('request', `$${after + 1}`)},
+),${headOfQueues('request', `$${after + 1}`)},${aliveWorker(`$${after}`, 'exists (select from request where eager)')},
 placed as (
   select r.*, ${BEGINS('r')} as begins
   from request r

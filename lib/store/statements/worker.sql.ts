@@ -113,10 +113,17 @@ from lost
 where r.id = lost.id
 returning r.id, r.status, r.epoch, r.wakes, r.queue, r.worker_id`;
 
-/** Removes expired workers that have no runs left. */
+/** Locks expired workers, but for those that are just writing or being removed. Returns: their ids. */
+const lockExpired = `
+select id
+from @schema.worker
+where expires_at <= @schema.engine_now()
+for update skip locked`;
+
+/** Removes those of these workers that have no runs left. Takes: ids of workers that this transaction has locked. */
 const removeExpired = `
 delete from @schema.worker w
-where w.expires_at <= @schema.engine_now()
+where w.id = any($1::uuid[])
   and not exists (
     select from @schema.run r
     where r.worker_id = w.id
@@ -182,6 +189,7 @@ export const workerStatements = {
   registerWorker,
   beat,
   takeOver,
+  lockExpired,
   removeExpired,
   handBack,
   removeWorker,
