@@ -452,7 +452,8 @@ export class Worker implements ExecutionHost {
     if (this.isStopped) return;
     if (this.isBeating) return void (this.beatsAgain = true);
     this.isBeating = true;
-    this.beatTimer.set(this.settings.pollIntervalMs);
+    // Also where the lease is shorter than the poll: it must be renewed in time.
+    this.beatTimer.set(Math.min(this.settings.pollIntervalMs, this.settings.leaseMs / 4));
     await this.guard(() => this.look());
     this.isBeating = false;
     if (!this.beatsAgain) return;
