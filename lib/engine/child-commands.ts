@@ -116,6 +116,10 @@ export class ChildWaitCommand extends Command implements ChildStartListener {
     return this.open && !this.cancelledWith;
   }
 
+  override get isTimed(): boolean {
+    return this.plan.timeoutMs !== undefined;
+  }
+
   override fire(): void {
     const { link, onTimeout, timeoutMs } = this.plan;
     this.wakeAt = null;

@@ -206,7 +206,7 @@ export class ChildOrchestrator {
   cancel(ref: string, reason?: string): Promise<CancelCount> {
     const frame = frameFor('children.cancel');
     const id = frame.execution.children.get(ref)?.id;
-    if (id === undefined) return Promise.reject(new RunNotFoundError(ref));
+    if (id === undefined) return tolerant(Promise.reject(new RunNotFoundError(ref)));
     return this.recorded(frame, 'children.cancel', ref, (host) =>
       host.cancel(id, { reason: reason ?? null, terminate: false }),
     ) as Promise<CancelCount>;

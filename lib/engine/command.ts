@@ -74,6 +74,11 @@ export abstract class Command {
   /** When {@link fire} is due, in epoch ms of the database. */
   wakeAt: number | null = null;
 
+  /** Whether its end follows from the time when it was asked for. */
+  get isTimed(): boolean {
+    return false;
+  }
+
   /** `wakeAt` has come. */
   fire(): void {}
 

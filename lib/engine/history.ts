@@ -10,6 +10,7 @@ export class History {
   private readonly ordered: RecordedOutcome[] = [];
   private readonly nested = new Map<string, RecordedOutcome>();
   private readonly failedAttempts = new Map<string, RecordedOutcome>();
+  private readonly begun = new Map<string, RecordedOutcome>();
   private readonly counters = new Map<string, number>();
   private position = 0;
   private lastSeq = 0;
@@ -18,6 +19,8 @@ export class History {
     for (const outcome of outcomes) {
       this.lastSeq = Math.max(this.lastSeq, outcome.seq);
       if (outcome.kind === 'retry') this.failedAttempts.set(identityKey({ ...outcome, kind: 'step' }), outcome);
+      else if (outcome.kind === 'begun')
+        this.begun.set(identityKey({ ...outcome, kind: outcome.digest as CommandIdentity['kind'] }), outcome);
       else if (outcome.scope !== '') this.nested.set(identityKey(outcome), outcome);
       else this.ordered.push(outcome);
       if (outcome.kind === 'step' && this.failedAttempts.size > 0) this.failedAttempts.delete(identityKey(outcome));
@@ -51,6 +54,11 @@ export class History {
     return this.nested.get(identityKey(identity));
   }
 
+  /** When a timed wait in a step's body began, if an earlier pass recorded it. */
+  findBegun(identity: CommandIdentity): number | undefined {
+    return this.begun.get(identityKey(identity))?.finishedAt;
+  }
+
   /** The last failed attempt of a step that is still being retried. */
   findFailedAttempt(identity: CommandIdentity): RecordedOutcome | undefined {
     return this.failedAttempts.get(identityKey(identity));
@@ -72,6 +80,7 @@ const KIND_WORDS: Record<RecordedOutcome['kind'], string> = {
   start: 'the start of child',
   cancel: 'the cancellation',
   retry: 'a failed attempt of step',
+  begun: 'the begin of a wait for',
 };
 
 /** `step 'charge#2'`: a call or an entry for people. */

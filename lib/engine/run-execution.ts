@@ -127,7 +127,7 @@ export class RunExecution {
     const identity = { ...call, scope, ordinal: this.history.number(call.kind, scope, call.name) };
     command.identity = identity;
     command.afterSeq = this.deliveredSeq;
-    command.askedAt = attempt ? Math.max(attempt.time, this.runTime) : this.runTime;
+    command.askedAt = this.runTime;
     if (this.isOver) return;
     const cancellation = command.branch.cancellation;
     if (cancellation) return command.endBy(cancellation);
@@ -209,7 +209,6 @@ export class RunExecution {
     const isWaiting = command.open && command.standing() !== 'busy';
     if (call.isWaiting === isWaiting) return;
     call.isWaiting = isWaiting;
-    if (!isWaiting) call.attempt.time = Math.max(call.attempt.time, this.clock.now());
     call.attempt.waits(isWaiting ? 1 : -1);
   }
 
@@ -430,13 +429,32 @@ export class RunExecution {
   /** A call in a step's body: the body is ordinary code, so its calls are answered by name, whatever their order. */
   private issueNested(command: Command, attempt: StepAttempt): void {
     const recorded = this.history.findNested(command.identity);
-    if (recorded) {
-      attempt.time = Math.max(attempt.time, recorded.finishedAt);
-      return command.deliver(recorded);
-    }
+    if (recorded) return command.deliver(recorded);
+    command.askedAt = this.history.findBegun(command.identity) ?? this.begin(command);
     this.nestedCalls.set(command, { attempt, isWaiting: false });
     this.beginLive(command);
     this.standingChanged(command);
+  }
+
+  /** The time of a body is not the run's: when a timed wait in it began is recorded, so that a restart does not start it anew. */
+  private begin(command: Command): number {
+    const now = Math.floor(this.clock.now());
+    if (!command.isTimed) return now;
+    this.writes.addOutcome({
+      ...command.identity,
+      kind: 'begun',
+      seq: this.history.nextSeq(),
+      status: 'completed',
+      digest: command.identity.kind,
+      output: null,
+      error: null,
+      attempts: 1,
+      afterSeq: this.deliveredSeq,
+      startedAt: now,
+      finishedAt: now,
+      childId: null,
+    });
+    return now;
   }
 
   private beginLive(command: Command): void {

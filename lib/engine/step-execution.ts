@@ -34,8 +34,6 @@ export interface StepPlan {
 export interface StepAttempt {
   readonly context: StepContext;
   readonly scope: string;
-  /** The time of the last outcome that the body received from its own durable calls. */
-  time: number;
   /** Random bytes that are the same in every pass over this attempt. */
   readonly source: DeterministicSource;
   /** A durable call inside the body has begun, or has stopped, to wait without running anything. */
@@ -48,8 +46,6 @@ export interface StepAttempt {
  */
 export class StepCommand extends Command {
   private attempts = 0;
-  /** When the first attempt was asked for, or the next one was due: known from the history alone. */
-  private dueAt = 0;
   private running: RunningAttempt | undefined;
 
   constructor(
@@ -63,7 +59,6 @@ export class StepCommand extends Command {
 
   begin(): void {
     const failed = this.execution.history.findFailedAttempt(this.identity);
-    this.dueAt = this.askedAt;
     if (!failed) return this.startAttempt();
     this.attempts = failed.attempts;
     this.retryAt(failed.finishedAt);
@@ -106,7 +101,6 @@ export class StepCommand extends Command {
 
   private retryAt(due: number): void {
     this.wakeAt = due;
-    this.dueAt = due;
     if (due <= this.execution.clock.now()) this.fire();
     else this.execution.standingChanged(this);
   }
@@ -119,7 +113,6 @@ export class StepCommand extends Command {
       attempt: this.attempts + 1,
       idempotencyKey: `${execution.run.id}/${this.identity.scope}${this.key}`,
       scope: `${this.identity.scope}${this.key}@${this.attempts + 1}/`,
-      time: this.dueAt,
       timeoutMs: this.plan.timeoutMs,
       restChanged: () => execution.standingChanged(this),
     });
@@ -180,7 +173,6 @@ interface AttemptFacts {
   attempt: number;
   idempotencyKey: string;
   scope: string;
-  time: number;
   timeoutMs: number | undefined;
   /** The body has begun, or has stopped, to rest in durable calls of its own. */
   restChanged(): void;
@@ -190,7 +182,6 @@ interface AttemptFacts {
 class RunningAttempt implements StepAttempt {
   readonly context: StepContext;
   readonly scope: string;
-  time: number;
   private ownSource: DeterministicSource | undefined;
   private readonly abortion = new LazyAbortSignal();
   private readonly branch: Branch;
@@ -207,7 +198,6 @@ class RunningAttempt implements StepAttempt {
   ) {
     const { abortion } = this;
     this.scope = facts.scope;
-    this.time = facts.time;
     this.branch = parent.fork();
     this.context = {
       step: facts.step,

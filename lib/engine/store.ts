@@ -173,8 +173,8 @@ export interface CancelMark {
   at: number;
 }
 
-/** Kinds of history rows. `retry` rows count failed attempts and are not outcomes. */
-export type OutcomeKind = 'step' | 'timer' | 'child' | 'start' | 'cancel' | 'retry';
+/** Kinds of history rows. No outcomes: `retry` counts a failed attempt, `begun` keeps when a timed wait in a step's body began. */
+export type OutcomeKind = 'step' | 'timer' | 'child' | 'start' | 'cancel' | 'retry' | 'begun';
 export type OutcomeStatus = 'completed' | 'failed' | 'cancelled' | 'timeout';
 
 export interface RecordedOutcome {

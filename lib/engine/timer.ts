@@ -18,6 +18,10 @@ export class TimerCommand extends Command {
     if (this.wakeAt <= this.execution.clock.now()) this.fire();
   }
 
+  override get isTimed(): boolean {
+    return true;
+  }
+
   override fire(): void {
     this.wakeAt = null;
     this.execution.settle(this, { status: 'completed' });

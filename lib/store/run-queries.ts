@@ -45,7 +45,7 @@ export class RunQueries {
   async history(runId: string): Promise<HistoryEntry[]> {
     if (!isUuid(runId)) return [];
     const rows = await this.dataSource.getRepository(HistoryEntity).find({ where: { runId }, order: { seq: 'ASC' } });
-    return rows.filter((row) => row.kind !== 'retry').map((row) => this.toEntry(row));
+    return rows.filter((row) => row.kind !== 'retry' && row.kind !== 'begun').map((row) => this.toEntry(row));
   }
 
   async tree(runId: string): Promise<RunTree | undefined> {

@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { BadRequestException, Injectable } from '@nestjs/common';
 
 import {
@@ -615,6 +616,29 @@ describe('a durable wait inside a step', () => {
     }
 
     expect(await run.result()).toBe('answered');
+  });
+
+  it('counts a sleep from its call, and does not start it anew after a crash', async () => {
+    const times: number[] = [];
+    const napping = workflow('napping', ({ ctx }) =>
+      ctx.step('nap', async () => {
+        if (times.length === 0) await delay(500);
+        times.push(Date.now());
+        await ctx.sleep('1500ms');
+        times.push(Date.now());
+      }),
+    );
+    const doomed = await start(napping);
+    const { id } = await doomed.orchestrator.start(napping, undefined);
+    await untilWaiting(doomed, id);
+
+    await doomed.crash();
+    const { orchestrator } = await start(napping);
+    await orchestrator.result(id);
+
+    const [asked, askedAgain, woke] = times as [number, number, number];
+    expect(woke - asked).toBeGreaterThanOrEqual(1_490);
+    expect(woke - askedAgain).toBeLessThan(1_490);
   });
 
   it('starts another child in another attempt, and one of the same explicit ref only when the first failed', async () => {
