@@ -570,6 +570,24 @@ describe('children', () => {
       },
     );
 
+    it('an error of a call that nobody awaits does not end the process', async () => {
+      const unhandled: unknown[] = [];
+      const listener = (reason: unknown) => unhandled.push(reason);
+      process.on('unhandledRejection', listener);
+      await inRun(async ({ children, ctx }) => {
+        void children.cancel('nobody');
+        void children.await('nothing');
+        void children.call(DeclinedWorkflow, '1');
+        void children.call('nowhere', undefined);
+        void children.start(EndlessWorkflow, undefined, { ref: '' });
+        void children.map(DeclinedWorkflow, ['1']);
+        await ctx.sleep(300);
+      });
+      process.off('unhandledRejection', listener);
+
+      expect(unhandled).toEqual([]);
+    });
+
     it('a child that is started and not awaited is there when its parent ends at once', async () => {
       const run = await startParent(({ children }) => {
         void children.start(SumWorkflow, { a: 1, b: 1 });
