@@ -369,7 +369,9 @@ function askForChild(
   if (execution.run.depth >= DEPTH_LIMIT) throw new DepthLimitError(DEPTH_LIMIT, name);
   const scope = frame.attempt?.scope ?? '';
   const ref = options.ref ?? defaultRef(frame, name, scope);
-  const newRun = toChildRun(frame, { name, definition, input, options, ref, scope, awaited });
+  // A class is its own version; a name the highest one, which may be another deployment's.
+  const version = typeof workflow === 'string' ? UNRESOLVED_VERSION : definition!.version;
+  const newRun = toChildRun(frame, { name, version, definition, input, options, ref, scope, awaited });
   return {
     link: execution.children.ask({ newRun, ref, workflow: name, scope, isExplicit: options.ref !== undefined }),
     newRun,
@@ -383,6 +385,7 @@ function defaultRef(frame: Frame, name: string, scope: string): string {
 
 interface ChildPlan {
   name: string;
+  version: number;
   definition: WorkflowDefinition | undefined;
   input: unknown;
   options: CallOptions & ChildStartOptions;
@@ -393,14 +396,14 @@ interface ChildPlan {
 
 function toChildRun(
   { execution, branch }: Frame,
-  { name, definition, input, options, ref, scope, awaited }: ChildPlan,
+  { name, version, definition, input, options, ref, scope, awaited }: ChildPlan,
 ): NewRun {
   const { run } = execution;
   const inherited = options.inherit?.includes('attributes') ? run.attributes : undefined;
   return {
     id: uuid(),
     workflow: name,
-    version: definition?.version ?? UNRESOLVED_VERSION,
+    version,
     key: null,
     queue: options.queue ?? definition?.queue ?? 'default',
     priority: options.priority ?? run.priority,

@@ -1,2 +1,2 @@
-/** Of a name that this process does not register: it is looked up among the live workers when the child is begun. */
+/** Of a child that is asked for by name: it is looked up, here and among the live workers, when the child is begun. */
 export const UNRESOLVED_VERSION = 0;

@@ -153,8 +153,10 @@ describe('measure', () => {
       await workload(client);
     });
 
-    expect(onServer).toBe(3 + 1);
     await client?.end();
+    // An autovacuum worker may have committed in this database meanwhile: the server counts that too.
+    expect(onServer).toBeGreaterThanOrEqual(3 + 1);
+    expect(onServer).toBeLessThan(3 + 1 + 5);
   });
 });
 
