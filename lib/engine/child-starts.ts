@@ -1,9 +1,13 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { validate } from 'uuid';
 import type { ChildLink } from './child-links.js';
+import { WorkflowNotRegisteredError } from './errors.js';
 import type { RunExecution } from './run-execution.js';
 import type { NewRun } from './store.js';
 import { UNRESOLVED_VERSION } from './unresolved-version.js';
 import type { WriteBuffer } from './write-buffer.js';
+
+const LOOK_UP_PAUSE_MS = 1_000;
 
 /** What becomes of a child that is to be started. */
 export interface ChildStartListener {
@@ -52,7 +56,7 @@ export class ChildStarts {
   private async addOfNewestVersion(link: ChildLink, newRun: NewRun): Promise<void> {
     this.execution.bodyActive(1);
     try {
-      const version = await this.execution.host.resolveVersion(newRun.workflow);
+      const version = await this.versionOf(newRun.workflow);
       if (!this.execution.isLive) return;
       if (link.starting!.some((on) => on.isWanted())) this.add(link, { ...newRun, version });
       else for (const on of started(link)) on.cancelled();
@@ -60,6 +64,18 @@ export class ChildStarts {
       for (const on of started(link)) on.refused(error);
     } finally {
       this.execution.bodyActive(-1);
+    }
+  }
+
+  /** Asked again while the database is away: only that there is no such workflow is an answer. */
+  private async versionOf(workflow: string): Promise<number> {
+    for (;;) {
+      try {
+        return await this.execution.host.resolveVersion(workflow);
+      } catch (error) {
+        if (error instanceof WorkflowNotRegisteredError || !this.execution.isLive) throw error;
+        await delay(LOOK_UP_PAUSE_MS);
+      }
     }
   }
 

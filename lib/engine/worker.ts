@@ -390,11 +390,12 @@ export class Worker implements ExecutionHost {
     else execution.touched(woken.wakes);
   }
 
-  /** A run was woken that has to be claimed, here or by another worker, or that another worker is executing. */
+  /** Runs were woken that have to be claimed, here or by another worker, or that are executing, here or elsewhere. */
   noticeElsewhere(runs: readonly WokenRun[]): void {
-    for (const { workerId, status, queue } of runs) {
+    for (const { id, workerId, status, queue, wakes } of runs) {
       if (workerId !== null && workerId !== this.id) this.hints.worker(workerId);
       else if (status === 'pending') this.announceReady(queue);
+      else this.executions.get(id)?.touched(wakes);
     }
   }
 

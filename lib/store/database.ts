@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import type { Pool, PoolClient } from 'pg';
+import type { Pool, PoolClient, QueryConfig } from 'pg';
 import { DataSource, type DataSourceOptions, type QueryRunner } from 'typeorm';
 import { DatabaseUnavailableError } from '../engine/errors.js';
 import { HistoryEntity } from './entities/history.entity.js';
@@ -7,6 +7,7 @@ import { RunEntity } from './entities/run.entity.js';
 import { WatchEntity } from './entities/watch.entity.js';
 import { WorkerEntity } from './entities/worker.entity.js';
 import { CreateTables1763600000000 } from './migrations/1763600000000-create-tables.js';
+import { PlanCache } from './plan-cache.js';
 import type { Statement } from './statements/statement.js';
 import { isInDoubt, isTransient } from './transient-errors.js';
 
@@ -28,6 +29,7 @@ const BACKOFF_MS = { first: 20, longest: 2_000 };
  */
 export class Database {
   private isClosed = false;
+  private readonly plans = new PlanCache();
   private readonly troubleListeners: (() => void)[] = [];
 
   private constructor(
@@ -59,7 +61,7 @@ export class Database {
 
   /** Sends one prepared statement, which is its own transaction. */
   readonly run: Run = async <Row>(statement: Statement, values: readonly unknown[]): Promise<Row[]> => {
-    return (await this.pool.query({ ...statement, values: values as unknown[] })).rows as Row[];
+    return (await this.pool.query(this.plans.prepare(statement, values))).rows as Row[];
   };
 
   /** Runs several statements in one READ COMMITTED transaction. */
@@ -68,7 +70,7 @@ export class Database {
     let failure: Error | undefined;
     try {
       await client.query('begin isolation level read committed');
-      const result = await work(runOn(client));
+      const result = await work(runOn(client, (statement, values) => this.plans.prepare(statement, values)));
       await client.query('commit');
       return result;
     } catch (error) {
@@ -82,7 +84,8 @@ export class Database {
 
   /** Inside the caller's transaction, on the caller's connection. */
   static async within(queryRunner: QueryRunner): Promise<Run> {
-    return runOn((await queryRunner.connect()) as PoolClient);
+    const unprepared = ({ text }: Statement, values: readonly unknown[]) => ({ text, values: values as unknown[] });
+    return runOn((await queryRunner.connect()) as PoolClient, unprepared);
   }
 
   /**
@@ -137,9 +140,9 @@ export class Database {
   }
 }
 
-function runOn(client: PoolClient): Run {
+function runOn(client: PoolClient, toQuery: (statement: Statement, values: readonly unknown[]) => QueryConfig): Run {
   return async <Row>(statement: Statement, values: readonly unknown[]) =>
-    (await client.query({ ...statement, values: values as unknown[] })).rows as Row[];
+    (await client.query(toQuery(statement, values))).rows as Row[];
 }
 
 /**

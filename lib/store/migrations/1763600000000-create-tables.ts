@@ -111,10 +111,10 @@ const UP = [
   )`,
   // Both are volatile, and so not inlined: they see what was committed while the statement that calls them waited for the
   // lock of the run that ends, a watch as well as a watcher that was not there when the statement began.
-  `create function @schema.watchers_of(run_id uuid) returns setof uuid language sql volatile
+  `create function @schema.watchers_of(run_id uuid) returns setof uuid language sql volatile rows 1
     as $$ select w.watcher_id from @schema.watch w where w.run_id = $1 $$`,
   `create function @schema.wake_run(run_id uuid)
-    returns table (id uuid, status text, epoch integer, wakes integer, queue text, worker_id uuid) language sql volatile
+    returns table (id uuid, status text, epoch integer, wakes integer, queue text, worker_id uuid) language sql volatile rows 1
     as $$
       update @schema.run r
       set wakes = r.wakes + 1,

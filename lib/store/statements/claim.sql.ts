@@ -13,7 +13,7 @@ const claimRuns = `
 with ${aliveWorker('$1', 'true')},
 candidate as (
   select head.id, head.started_at is null as fresh, head.priority, head.ready_at
-  from unnest($2::text[]) as queue(name)
+  from unnest((select $2::text[])) as queue(name)
   cross join lateral (
     select r.id, r.started_at, r.priority, r.ready_at
     from @schema.run r

@@ -212,7 +212,7 @@ from child
 union all
 select 'child', r.id, r.status, null, null, null, null, null, null, null, extract(epoch from r.deadline)::float8 * 1000, null
 from @schema.run r
-where r.id = any(${childIds}::uuid[])`;
+where r.id = any((select ${childIds}::uuid[])::uuid[])`;
 
 /** Own children whose end shall wake their parent from now on. Takes: parent id, child ids. Locks the children, in the order of ids. */
 const awaitChildren = `

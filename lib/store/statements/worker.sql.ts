@@ -45,7 +45,7 @@ select
   end as alive,
   exists (
     select
-    from unnest($2::text[]) as queue(name)
+    from unnest((select $2::text[])) as queue(name)
     cross join lateral (
       select r.id
       from @schema.run r
