@@ -1,4 +1,5 @@
 import type { CommitResult, CommittedRun, Placement, RunWrite, Store } from './store.js';
+import { turn } from './turn.js';
 import type { WriteBuffer, WriteResult, WriteSink } from './write-buffer.js';
 
 /** A commit takes at most this much, so that one large payload does not hold up everybody else's. */
@@ -152,8 +153,4 @@ function sizeOf(write: RunWrite): number {
     0,
   );
   return move + outcomes + write.children.reduce((sum, child) => sum + (child.input?.length ?? 0), 0);
-}
-
-function turn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
 }

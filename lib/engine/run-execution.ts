@@ -26,6 +26,7 @@ import type {
   RunWrite,
   Store,
 } from './store.js';
+import { turn } from './turn.js';
 import { WriteBuffer, type WriteResult, type WriteSink } from './write-buffer.js';
 
 /** A wait that ends sooner than this is sat out with the slot; parking would cost more. */
@@ -642,9 +643,4 @@ interface Delivery {
   command?: Command;
   outcome?: OutcomeDraft;
   cancel?: CancelMark;
-}
-
-/** Lets the code react to what it received: all microtasks run before the next macrotask. */
-function turn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
 }

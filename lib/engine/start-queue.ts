@@ -1,5 +1,6 @@
 import { DatabaseUnavailableError } from './errors.js';
 import type { NewRun, Placement, StartResult, Store } from './store.js';
+import { turn } from './turn.js';
 
 const LARGEST_BATCH = 1_000;
 const PATIENCE_MS = 200;
@@ -41,7 +42,7 @@ export class StartQueue {
   private async flush(): Promise<void> {
     this.isFlushing = true;
     while (this.waiting.length) {
-      await new Promise((resolve) => setImmediate(resolve));
+      await turn();
       await this.startSoon(this.waiting.splice(0, LARGEST_BATCH));
     }
     this.isFlushing = false;

@@ -1,3 +1,5 @@
+import { WOKEN } from './wake.sql.js';
+
 /**
  * Requests the cancellation of runs and of all their active descendants: one round. Runs whose code has not begun, or
  * cannot run (blocked), end at once; the others are woken to unwind; `terminate` ends all.
@@ -52,7 +54,7 @@ from target
 where r.id = target.id
   and r.finished_at is null
   and (r.cancel_requested_at is null or $4::bool)
-returning r.id, r.status, r.epoch, r.wakes, r.queue, r.worker_id, r.watched`;
+returning ${WOKEN}, r.watched`;
 
 /** Which of these runs exist. Takes: run ids. */
 const findRuns = `
@@ -112,7 +114,7 @@ set status = 'pending',
   deadline = case when r.deadline <= @schema.engine_now() then null else r.deadline end,
   recoveries = 0
 where r.id = $1::uuid
-returning r.id, r.status, r.epoch, r.wakes, r.queue, r.worker_id`;
+returning ${WOKEN}`;
 
 export const cancelStatements = {
   requestCancel,

@@ -1,5 +1,15 @@
 /** What every statement that wakes runs returns. */
-const WOKEN = 'r.id, r.status, r.epoch, r.wakes, r.queue, r.worker_id';
+export const WOKEN = 'r.id, r.status, r.epoch, r.wakes, r.queue, r.worker_id';
+
+/** Wakes the runs of the CTE `target`, which has locked them. Each row is touched, also one that is not waiting. */
+const WAKE_TARGET = `update @schema.run r
+set wakes = r.wakes + 1,
+  status = case when r.status = 'waiting' then 'pending' else r.status end,
+  ready_at = case when r.status = 'waiting' then @schema.engine_now() else r.ready_at end,
+  wake_at = case when r.status = 'waiting' then null else r.wake_at end
+from target
+where r.id = target.id
+returning ${WOKEN}`;
 
 /** Makes due timers claimable, the earliest first. Takes: limit. Locks those runs, skips those that others are waking. */
 const wakeDue = `
@@ -32,14 +42,7 @@ with target as (
   order by id
   for no key update
 )
-update @schema.run r
-set wakes = r.wakes + 1,
-  status = case when r.status = 'waiting' then 'pending' else r.status end,
-  ready_at = case when r.status = 'waiting' then @schema.engine_now() else r.ready_at end,
-  wake_at = case when r.status = 'waiting' then null else r.wake_at end
-from target
-where r.id = target.id
-returning ${WOKEN}`;
+${WAKE_TARGET}`;
 
 /**
  * Wakes the parents and watchers of runs that have ended. Takes: the ended runs. Locks those it wakes, in the order of ids.
@@ -57,14 +60,7 @@ with target as (
   order by id
   for no key update
 )
-update @schema.run r
-set wakes = r.wakes + 1,
-  status = case when r.status = 'waiting' then 'pending' else r.status end,
-  ready_at = case when r.status = 'waiting' then @schema.engine_now() else r.ready_at end,
-  wake_at = case when r.status = 'waiting' then null else r.wake_at end
-from target
-where r.id = target.id
-returning ${WOKEN}`;
+${WAKE_TARGET}`;
 
 /** Tells other processes what they may want to look at. Takes: channel, JSON. */
 const announce = `select pg_notify($1::text, $2::text)`;

@@ -1,3 +1,4 @@
+import { WOKEN } from './wake.sql.js';
 import { isOneOf } from './statement.js';
 
 /**
@@ -111,7 +112,7 @@ set status = case when was_running then 'pending' else r.status end,
   recovered_seq = case when was_running then lost.last_seq else r.recovered_seq end
 from lost
 where r.id = lost.id
-returning r.id, r.status, r.epoch, r.wakes, r.queue, r.worker_id`;
+returning ${WOKEN}`;
 
 /** Locks expired workers, but for those that are just writing or being removed. Returns: their ids. */
 const lockExpired = `
@@ -150,7 +151,7 @@ set status = 'pending',
   epoch = r.epoch + 1
 from target
 where r.id = target.id
-returning r.id, r.status, r.epoch, r.wakes, r.queue, r.worker_id`;
+returning ${WOKEN}`;
 
 /** Takes: worker id. Its parked runs may be claimed by anybody at once when they wake. */
 const removeWorker = `
