@@ -4,6 +4,9 @@ import type { RunStatus } from './run.js';
 import type { ChildStartListener } from './child-starts.js';
 import type { RunExecution } from './run-execution.js';
 
+/** How many ends one statement looks for. */
+const LARGEST_LOOK = 1_000;
+
 /** Another run as this one knows it: a child, or a run that it awaits. */
 export interface ChildLink {
   id: string;
@@ -164,6 +167,13 @@ export class ChildLinks {
   /** Ids of the runs whose end the code waits for. */
   awaited(): string[] {
     return [...this.listeners.keys()];
+  }
+
+  /** Looks which of these runs have ended. */
+  async look(runIds: readonly string[]): Promise<void> {
+    const { store } = this.execution.host;
+    for (let from = 0; from < runIds.length; from += LARGEST_LOOK)
+      for (const end of await store.loadEnds(runIds.slice(from, from + LARGEST_LOOK))) this.ended(end);
   }
 
   ended(end: RunEnd): void {

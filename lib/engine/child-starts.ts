@@ -4,6 +4,7 @@ import type { ChildLink } from './child-links.js';
 import { WorkflowNotRegisteredError } from './errors.js';
 import type { RunExecution } from './run-execution.js';
 import type { NewRun } from './store.js';
+import { turn } from './turn.js';
 import { UNRESOLVED_VERSION } from './unresolved-version.js';
 import type { WriteBuffer } from './write-buffer.js';
 
@@ -94,7 +95,10 @@ export class ChildStarts {
   /** One look for all that a turn asks for: after a replay the code may wait for thousands. */
   private lookSoon(runId: string): void {
     if (this.toLookFor.push(runId) > 1) return;
-    setImmediate(() => this.execution.host.loadEnds(this.execution, this.toLookFor.splice(0)));
+    void this.execution.lookUp(async () => {
+      await turn();
+      await this.execution.children.look(this.toLookFor.splice(0));
+    });
   }
 }
 

@@ -42,8 +42,8 @@ export interface ExecutionHost extends WriteSink {
   cancel(runId: string, request: CancelRequest): Promise<{ cancelled: number; requested: number }>;
   /** The version that a name stands for which this process does not register. Throws WorkflowNotRegisteredError. */
   resolveVersion(workflow: string): Promise<number>;
-  /** Asks for the outcomes of runs that may have ended; they arrive by `childEnded`. */
-  loadEnds(execution: RunExecution, runIds: string[]): void;
+  /** Background work: what fails is said, and the work is given up. Never rejects. */
+  guard(work: () => Promise<void>): Promise<void>;
   /** Whether there is such a run. */
   checkExists(runId: string, onUnknown: () => void): void;
   /** Asks for the run to be claimed again: its code goes on although it was parked. */
@@ -252,6 +252,16 @@ export class RunExecution {
     if (this.activeBodies === 0) this.checkParkingSoon();
   }
 
+  /**
+   * Looks something up in the database. The run keeps its slot meanwhile: it would be parked with the wake-up counted that
+   * made it look, and a crash before it acts on what it finds would lose that wake-up.
+   */
+  async lookUp(look: () => Promise<void>): Promise<void> {
+    this.bodyActive(1);
+    await this.host.guard(look);
+    this.bodyActive(-1);
+  }
+
   /** The code does something else than what is recorded after the last outcome it received: the run is blocked. */
   diverge(expected: string, found: string): void {
     if (this.isOver) return;
@@ -277,7 +287,7 @@ export class RunExecution {
     if (wakes <= this.seenWakes) return;
     this.seenWakes = wakes;
     const awaited = this.children.awaited();
-    if (awaited.length) this.host.loadEnds(this, awaited);
+    if (awaited.length) void this.lookUp(() => this.children.look(awaited));
   }
 
   /** A wake whose cause was told in this process: nothing to look up. */

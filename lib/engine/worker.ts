@@ -34,7 +34,6 @@ import type { WriteBuffer } from './write-buffer.js';
 const LARGEST_CLAIM = 200;
 const LARGEST_WAKE = 500;
 const LARGEST_TAKEOVER = 500;
-const LARGEST_LOOK = 1_000;
 
 export interface WorkerSettings {
   /** Runs executing at a time in this process; parked ones do not count. */
@@ -212,15 +211,6 @@ export class Worker implements ExecutionHost {
 
   async resolveVersion(workflow: string): Promise<number> {
     return await this.parts.resolveVersion(workflow);
-  }
-
-  loadEnds(execution: RunExecution, runIds: string[]): void {
-    void this.guard(async () => {
-      for (let from = 0; from < runIds.length; from += LARGEST_LOOK) {
-        for (const end of await this.parts.store.loadEnds(runIds.slice(from, from + LARGEST_LOOK)))
-          execution.childEnded(end);
-      }
-    });
   }
 
   checkExists(runId: string, onUnknown: () => void): void {
@@ -593,7 +583,7 @@ export class Worker implements ExecutionHost {
   }
 
   /** Background work: what fails is said, and tried again at the next beat. */
-  private async guard(work: () => Promise<void>): Promise<void> {
+  async guard(work: () => Promise<void>): Promise<void> {
     try {
       await work();
     } catch (error) {

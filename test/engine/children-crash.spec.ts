@@ -1,6 +1,7 @@
 import pg from 'pg';
 
 import { causedBy, type RunStatus } from '../../lib/index.js';
+import type { EngineHost } from '../../lib/nest/engine-host.js';
 import { closeApps, startApp, type TestApp } from '../support/app.js';
 import { Barrier } from '../support/barrier.js';
 import { ChaosProxy } from '../support/chaos-proxy.js';
@@ -16,6 +17,7 @@ const MINUTE_MS = 60_000;
 
 let database: TestDatabase;
 let sql: pg.Client;
+let childBarrier: Barrier;
 
 beforeEach(async () => {
   database = await createTestDatabase();
@@ -74,7 +76,6 @@ async function replayInVain(...runIds: string[]): Promise<void> {
 }
 
 describe('a child that ends while its parent parks (scenario 28)', () => {
-  let childBarrier: Barrier;
   let parentBarrier: Barrier;
   const Child = workflow('child', ({ ctx }) => ctx.step('wait', () => childBarrier.pass().then(() => 'the end')));
   const Parent = workflow('parent', ({ ctx, children }) =>
@@ -184,6 +185,34 @@ describe('a crash of the parent', () => {
 
     expect(await run.result({ timeout: '20s' })).toEqual({ held: other.pid, child: other.pid });
     expect(await childrenOf(run.id)).toHaveLength(1);
+  });
+
+  it('between its wake-up and the look at what woke it: the wake-up is not lost (scenario 28)', async () => {
+    childBarrier = new Barrier();
+    const look = new Barrier();
+    const Child = workflow('child', ({ ctx }) => ctx.step('wait', () => childBarrier.pass().then(() => 'the end')));
+    const Parent = workflow('parent', ({ children }) => children.call(Child, undefined, { queue: 'children' }));
+    const providers = [Child, Parent];
+    const parents = { database, providers, options: { worker: { queues: ['default'] } } };
+    const victim = await startApp(parents);
+    const other = await startApp({ database, providers, options: { worker: { queues: ['children'] } } });
+    const { store } = await victim.context.get<EngineHost>('EngineHost:', { strict: false }).engine();
+    const loadEnds = store.loadEnds.bind(store);
+    store.loadEnds = async (runIds) => {
+      await look.pass();
+      return loadEnds(runIds);
+    };
+    const run = await other.orchestrator.start(Parent, undefined);
+    await childBarrier.reached();
+    await untilStatus(run.id, 'waiting');
+    childBarrier.open();
+    await look.reached();
+    // Whatever it would do beside the look, it has done before its worker renews its lease and looks at its runs again.
+    await victim.orchestrator.execute(Child, undefined, { queue: 'default' });
+    await victim.crash();
+    await startApp(parents);
+
+    expect(await run.result({ timeout: '10s' })).toBe('the end');
   });
 
   it('during the wait, again and again: every replay finds the same children (scenario 29)', async () => {
