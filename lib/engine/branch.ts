@@ -56,6 +56,13 @@ export class Branch {
     return this.level > 0;
   }
 
+  /** Whether it has a durable call, or a shield, that has not ended. */
+  get hasOpenCalls(): boolean {
+    if (this.open.size > 0) return true;
+    for (const part of this.branches) if (part.level > this.level || part.hasOpenCalls) return true;
+    return false;
+  }
+
   /** The error that durable calls in this branch end with from now on, if it was cancelled. */
   get cancellation(): CancelledError | undefined {
     return this.cancelledWith;

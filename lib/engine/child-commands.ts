@@ -137,9 +137,9 @@ export class ChildWaitCommand extends Command implements ChildStartListener {
    * history, whatever this process knew of the child at that moment, so that a replay takes the same way.
    */
   override cancel(error: CancelledError): void {
-    const { link, cancellation, newRun } = this.plan;
+    const { link, newRun } = this.plan;
     if (this.execution.cancellation === error) {
-      if (!link.isChild || !link.cascades || cancellation === 'try') return super.cancel(error);
+      if (!this.waitsForCancelled) return super.cancel(error);
       this.cancelledWith = error;
       this.wakeAt = null;
       if (this.hasNoChild) this.cancelled();
@@ -147,6 +147,16 @@ export class ChildWaitCommand extends Command implements ChildStartListener {
     }
     if (newRun && !link.end) this.execution.cancelRun(link.id, error.reason ?? 'left behind');
     super.cancel(error);
+  }
+
+  override get outlives(): boolean {
+    return this.plan.link.isDurable && this.waitsForCancelled;
+  }
+
+  /** Whether the child is cancelled with the run, which ends after it. */
+  private get waitsForCancelled(): boolean {
+    const { link, cancellation } = this.plan;
+    return link.isChild && link.cascades && cancellation === 'wait';
   }
 
   protected override release(): void {

@@ -110,6 +110,11 @@ export abstract class Command {
     this.endBy(error);
   }
 
+  /** Of a call that a cancelled body makes anew after a crash: whether what it had begun before is still waited for. */
+  get outlives(): boolean {
+    return false;
+  }
+
   /** Ends the call for the code, at once; its late outcome is refused. */
   endBy(error: CancelledError): void {
     if (!this.close()) return;

@@ -1,5 +1,12 @@
 import { type CommandIdentity, displayKey, identityKey } from './command.js';
-import type { RecordedOutcome } from './store.js';
+import type { NoteKind, OutcomeKind, RecordedOutcome } from './store.js';
+
+const NOTES: ReadonlySet<OutcomeKind> = new Set<NoteKind>(['retry', 'begun', 'unwinding']);
+
+/** Whether that is a kind of outcomes, which a call ends by and which people are shown. */
+export function isOutcome(kind: OutcomeKind): kind is Exclude<OutcomeKind, NoteKind> {
+  return !NOTES.has(kind);
+}
 
 /**
  * The recorded outcomes of a run, as replay needs them. The workflow's own code receives its outcomes strictly in the
@@ -11,6 +18,7 @@ export class History {
   private readonly nested = new Map<string, RecordedOutcome>();
   private readonly failedAttempts = new Map<string, RecordedOutcome>();
   private readonly begun = new Map<string, RecordedOutcome>();
+  private readonly unwinding = new Set<string>();
   private readonly counters = new Map<string, number>();
   private position = 0;
   private lastSeq = 0;
@@ -21,6 +29,7 @@ export class History {
       if (outcome.kind === 'retry') this.failedAttempts.set(identityKey({ ...outcome, kind: 'step' }), outcome);
       else if (outcome.kind === 'begun')
         this.begun.set(identityKey({ ...outcome, kind: outcome.digest as CommandIdentity['kind'] }), outcome);
+      else if (outcome.kind === 'unwinding') this.unwinding.add(identityKey({ ...outcome, kind: 'step' }));
       else if (outcome.scope !== '') this.nested.set(identityKey(outcome), outcome);
       else this.ordered.push(outcome);
       if (outcome.kind === 'step' && this.failedAttempts.size > 0) this.failedAttempts.delete(identityKey(outcome));
@@ -59,6 +68,11 @@ export class History {
     return this.begun.get(identityKey(identity))?.finishedAt;
   }
 
+  /** Whether the cancellation reached the step while its body was at rest in durable calls, so that it ends when the body has. */
+  isUnwinding(identity: CommandIdentity): boolean {
+    return this.unwinding.has(identityKey(identity));
+  }
+
   /** The last failed attempt of a step that is still being retried. */
   findFailedAttempt(identity: CommandIdentity): RecordedOutcome | undefined {
     return this.failedAttempts.get(identityKey(identity));
@@ -81,6 +95,7 @@ const KIND_WORDS: Record<RecordedOutcome['kind'], string> = {
   cancel: 'the cancellation',
   retry: 'a failed attempt of step',
   begun: 'the begin of a wait for',
+  unwinding: 'the unwinding of step',
 };
 
 /** `step 'charge#2'`: a call or an entry for people. */

@@ -25,10 +25,18 @@ export function cancelledBy(
   returned: Returned | undefined,
   serializer: PayloadSerializer,
 ): Move {
+  return { to: 'cancelled', error: cancellationOf(cancelled, returned, serializer) };
+}
+
+/** The stored error of what was cancelled: its code ended in that way. */
+export function cancellationOf(
+  cancelled: CancelledError,
+  returned: Returned | undefined,
+  serializer: PayloadSerializer,
+): string {
   const cause =
     returned && 'error' in returned && !(returned.error instanceof CancelledError) ? returned.error : undefined;
-  const error = cause ? Object.assign(new CancelledError(cancelled.reason), { cause }) : cancelled;
-  return { to: 'cancelled', error: serializer.encodeError(error) };
+  return serializer.encodeError(cause ? Object.assign(new CancelledError(cancelled.reason), { cause }) : cancelled);
 }
 
 /** The end that a move has given a run, if it is one. */

@@ -20,6 +20,7 @@ import type {
   CancelRequest,
   ClaimedRun,
   Move,
+  NoteKind,
   RecordedOutcome,
   RecordedRun,
   RunEnd,
@@ -93,6 +94,7 @@ export class RunExecution {
   private seenWakes: number;
   private returned: Returned | undefined;
   private cancelledWith: CancelledError | undefined;
+  private cancelSeq = 0;
 
   constructor(
     readonly run: ClaimedRun,
@@ -130,11 +132,10 @@ export class RunExecution {
     command.afterSeq = this.deliveredSeq;
     command.askedAt = this.runTime;
     if (this.isOver) return;
+    if (attempt) return this.issueNested(command, attempt);
     const cancellation = command.branch.cancellation;
     if (cancellation) return command.endBy(cancellation);
-    this.pending.add(command);
-    command.branch.opened(command);
-    if (attempt) return this.issueNested(command, attempt);
+    this.opened(command);
     if (this.state === 'replaying') {
       this.replaying.ask(command);
     } else {
@@ -196,6 +197,11 @@ export class RunExecution {
     this.deliverSoon({ command, outcome });
   }
 
+  private opened(command: Command): void {
+    this.pending.add(command);
+    command.branch.opened(command);
+  }
+
   /** The command has been delivered or cancelled. */
   closed(command: Command): void {
     this.pending.delete(command);
@@ -215,21 +221,35 @@ export class RunExecution {
 
   recordFailedAttempt(command: Command, attempt: { error: string; attempts: number; due: number }): void {
     if (this.isOver) return;
+    const { error, attempts, due } = attempt;
+    this.note(command, 'retry', { status: 'failed', digest: command.digest, error, attempts, finishedAt: due });
+    this.checkParkingSoon();
+  }
+
+  /** In the write that has the cancellation, which is just being delivered. */
+  recordUnwinding(command: Command): void {
+    this.note(command, 'unwinding', { status: 'cancelled' });
+  }
+
+  private note(
+    command: Command,
+    kind: NoteKind,
+    facts: Pick<RecordedOutcome, 'status'> & Partial<RecordedOutcome>,
+  ): void {
     this.writes.addOutcome({
       ...command.identity,
-      kind: 'retry',
+      kind,
       seq: this.history.nextSeq(),
-      status: 'failed',
-      digest: command.digest,
+      digest: null,
       output: null,
-      error: attempt.error,
-      attempts: attempt.attempts,
+      error: null,
+      attempts: 1,
       afterSeq: command.afterSeq,
       startedAt: command.askedAt,
-      finishedAt: attempt.due,
+      finishedAt: this.runTime,
       childId: null,
+      ...facts,
     });
-    this.checkParkingSoon();
   }
 
   /** Cancels another run, with its descendants, in the next write. */
@@ -337,7 +357,7 @@ export class RunExecution {
       await quiescence;
       while (this.history.isReplaying && !this.isOver) await this.replayNext(this.history.next!);
       for (const attempt of retried) if (!this.isOver) await this.replaying.callFor(attempt);
-      if (this.state === 'replaying') this.goLive(undefined);
+      if (this.state === 'replaying') this.beginUnmatched();
       if (this.returned && !this.isOver) this.codeEnded();
       if (this.run.cancel && !this.cancelledWith) this.deliverSoon({ cancel: this.run.cancel });
       await this.deliverReady();
@@ -356,16 +376,18 @@ export class RunExecution {
     if (this.isOver) return;
     this.history.advance();
     if (command) this.replaying.matched(command);
-    if (!this.history.isReplaying && this.history.retried.length === 0) this.goLive(command);
+    const isLast = !this.history.isReplaying && this.history.retried.length === 0;
+    if (isLast) this.state = 'live';
     const quiescence = turn();
     this.deliver(outcome, command);
+    if (isLast) this.beginUnmatched();
     await quiescence;
   }
 
-  /** Replay has matched every entry: what was asked for without an outcome is begun now. */
-  private goLive(matched: Command | undefined): void {
+  /** Replay has matched every entry: what was asked for without an outcome, and is not cancelled, is begun now. */
+  private beginUnmatched(): void {
     this.state = 'live';
-    for (const command of this.replaying.unmatched()) if (command !== matched && command.open) command.begin();
+    for (const command of this.replaying.unmatched()) if (command.open) command.begin();
   }
 
   // ---- delivering
@@ -430,6 +452,7 @@ export class RunExecution {
   private deliverCancel(outcome: RecordedOutcome): void {
     const { reason } = this.serializer.decodeError(outcome.error);
     this.cancelledWith = new CancelledError(typeof reason === 'string' ? reason : undefined);
+    this.cancelSeq = outcome.seq;
     this.run.cancel ??= { reason: this.cancelledWith.reason ?? null, at: outcome.startedAt };
     this.writes.knowCancel();
     this.abortion.abort(this.cancelledWith);
@@ -440,6 +463,11 @@ export class RunExecution {
   /** A call in a step's body: the body is ordinary code, so its calls are answered by name, whatever their order. */
   private issueNested(command: Command, attempt: StepAttempt): void {
     const recorded = this.history.findNested(command.identity);
+    const { cancellation } = command.branch;
+    const outlives = cancellation === this.cancelledWith && (recorded !== undefined || command.outlives);
+    if (cancellation && !outlives) return command.endBy(cancellation);
+    this.opened(command);
+    if (cancellation && !(recorded && recorded.seq < this.cancelSeq)) command.cancel(cancellation);
     if (recorded) return command.deliver(recorded);
     command.askedAt = this.history.findBegun(command.identity) ?? this.begin(command);
     this.nestedCalls.set(command, { attempt, isWaiting: false });
@@ -450,21 +478,13 @@ export class RunExecution {
   /** The time of a body is not the run's: when a timed wait in it began is recorded, so that a restart does not start it anew. */
   private begin(command: Command): number {
     const now = Math.floor(this.clock.now());
-    if (!command.isTimed) return now;
-    this.writes.addOutcome({
-      ...command.identity,
-      kind: 'begun',
-      seq: this.history.nextSeq(),
-      status: 'completed',
-      digest: command.identity.kind,
-      output: null,
-      error: null,
-      attempts: 1,
-      afterSeq: this.deliveredSeq,
-      startedAt: now,
-      finishedAt: now,
-      childId: null,
-    });
+    if (command.isTimed)
+      this.note(command, 'begun', {
+        status: 'completed',
+        digest: command.identity.kind,
+        startedAt: now,
+        finishedAt: now,
+      });
     return now;
   }
 

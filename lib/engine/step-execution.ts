@@ -5,6 +5,7 @@ import { DeterministicSource } from './deterministic-source.js';
 import { DeadlineTimer } from './deadline-timer.js';
 import { type CancelledError, StepFailedError, StepTimeoutError } from './errors.js';
 import { backoffMs, type ErrorKind, isRetryable, type RetryPolicy } from './retry-policy.js';
+import { cancellationOf, type Returned } from './run-end.js';
 import type { RunExecution } from './run-execution.js';
 import type { WaitingFor } from './run.js';
 import { reviveError } from './stored-error.js';
@@ -43,10 +44,17 @@ export interface StepAttempt {
 /**
  * One step: its attempts and its one outcome. A body starts only when all that the run did before is committed; a failed
  * attempt is recorded with the time of the next; the outcome is written once, at the end.
+ *
+ * The cancellation of the run ends a step at once, and nobody waits for its body. But a body that is at rest in durable
+ * calls unwinds like the code of the run: it gets the error where it waits, a child after its end, and the step ends when
+ * the body has, by an outcome of its own. Invariant: which of the two it was is in the history, in the write that has the
+ * cancellation, so that a replay takes the same way. After a crash the body of a step that unwinds is entered again, cancelled
+ * from its beginning: calls that have an outcome give it, waits for children go on, everything else ends at once.
  */
 export class StepCommand extends Command {
   private attempts = 0;
   private running: RunningAttempt | undefined;
+  private unwindsBy: CancelledError | undefined;
 
   constructor(
     execution: RunExecution,
@@ -59,9 +67,9 @@ export class StepCommand extends Command {
 
   begin(): void {
     const failed = this.execution.history.findFailedAttempt(this.identity);
-    if (!failed) return this.startAttempt();
-    this.attempts = failed.attempts;
-    this.retryAt(failed.finishedAt);
+    this.attempts = failed?.attempts ?? 0;
+    if (failed && !this.unwindsBy) this.retryAt(failed.finishedAt);
+    else this.startAttempt();
   }
 
   override fire(): void {
@@ -75,8 +83,18 @@ export class StepCommand extends Command {
   }
 
   override cancel(error: CancelledError): void {
-    this.running?.abort(error);
-    super.cancel(error);
+    const { execution, running } = this;
+    const unwinds =
+      execution.cancellation === error &&
+      (running ? running.awaitsCalls : execution.history.isUnwinding(this.identity));
+    if (unwinds) this.unwindsBy = error;
+    if (unwinds && running) execution.recordUnwinding(this);
+    running?.cancel(error);
+    if (!unwinds) super.cancel(error);
+  }
+
+  override get outlives(): boolean {
+    return this.execution.history.isUnwinding(this.identity);
   }
 
   override drop(reason: string): void {
@@ -87,6 +105,7 @@ export class StepCommand extends Command {
   protected valueOf(outcome: RecordedOutcome): unknown {
     const { serializer } = this.execution;
     if (outcome.status === 'completed') return serializer.decode(outcome.output);
+    if (outcome.status === 'cancelled') throw this.branch.cancellation!;
     throw new StepFailedError(this.key, outcome.attempts, reviveError(serializer.decodeError(outcome.error)));
   }
 
@@ -117,19 +136,27 @@ export class StepCommand extends Command {
       restChanged: () => execution.standingChanged(this),
     });
     this.running = attempt;
+    if (this.unwindsBy) attempt.abort(this.unwindsBy);
     void attempt.run(this.plan.body).then(
-      (value) => this.ended(attempt, () => this.succeed(value)),
-      (error: unknown) => this.ended(attempt, () => this.failAttempt(error)),
+      (value) => this.ended(attempt, { value }),
+      (error: unknown) => this.ended(attempt, { error }),
     );
   }
 
   /** The late end of an attempt that timed out, was cancelled or replaced changes nothing. */
-  private ended(attempt: RunningAttempt, then: () => void): void {
+  private ended(attempt: RunningAttempt, returned: Returned): void {
     if (this.running !== attempt || !this.open) return;
     this.running = undefined;
     attempt.stop();
     this.attempts++;
-    then();
+    if (this.unwindsBy) this.endCancelled(this.unwindsBy, returned);
+    else if ('error' in returned) this.failAttempt(returned.error);
+    else this.succeed(returned.value);
+  }
+
+  private endCancelled(cancellation: CancelledError, returned: Returned): void {
+    const error = cancellationOf(cancellation, returned, this.execution.serializer);
+    this.execution.settle(this, { status: 'cancelled', error, attempts: this.attempts });
   }
 
   private succeed(value: unknown): void {
@@ -237,8 +264,19 @@ class RunningAttempt implements StepAttempt {
     this.setActive(waited);
   }
 
+  /** Whether the body has made durable calls that have not ended. */
+  get awaitsCalls(): boolean {
+    return this.branch.hasOpenCalls;
+  }
+
   abort(reason: Error | string): void {
     this.abortion.abort(reason);
+  }
+
+  /** The part of the run that the step is in is cancelled: so are the body's own calls. */
+  cancel(error: CancelledError): void {
+    this.abort(error);
+    this.branch.cancel(error);
   }
 
   /** The attempt is over, however it ended. */

@@ -173,8 +173,10 @@ export interface CancelMark {
   at: number;
 }
 
-/** Kinds of history rows. No outcomes: `retry` counts a failed attempt, `begun` keeps when a timed wait in a step's body began. */
-export type OutcomeKind = 'step' | 'timer' | 'child' | 'start' | 'cancel' | 'retry' | 'begun';
+/** What is recorded that is no outcome: a failed attempt, when a timed wait in a step's body began, a body that unwinds. */
+export type NoteKind = 'retry' | 'begun' | 'unwinding';
+/** Kinds of history rows. */
+export type OutcomeKind = 'step' | 'timer' | 'child' | 'start' | 'cancel' | NoteKind;
 export type OutcomeStatus = 'completed' | 'failed' | 'cancelled' | 'timeout';
 
 export interface RecordedOutcome {

@@ -1,5 +1,6 @@
 import type { DataSource, SelectQueryBuilder } from 'typeorm';
 import { displayKey } from '../engine/command.js';
+import { isOutcome } from '../engine/history.js';
 import {
   type HistoryEntry,
   isTerminal,
@@ -45,7 +46,7 @@ export class RunQueries {
   async history(runId: string): Promise<HistoryEntry[]> {
     if (!isUuid(runId)) return [];
     const rows = await this.dataSource.getRepository(HistoryEntity).find({ where: { runId }, order: { seq: 'ASC' } });
-    return rows.filter((row) => row.kind !== 'retry' && row.kind !== 'begun').map((row) => this.toEntry(row));
+    return rows.filter((row) => isOutcome(row.kind)).map((row) => this.toEntry(row));
   }
 
   async tree(runId: string): Promise<RunTree | undefined> {
