@@ -332,7 +332,7 @@ export class RunExecution {
 
   /** Whether nothing of the run is executing at this moment, so that it can be handed back without losing work. */
   get isIdle(): boolean {
-    return this.activeBodies === 0 && this.isDurable;
+    return this.activeBodies === 0 && this.ready.length === 0 && this.isDurable;
   }
 
   /** Gives the run up without touching it: its promises never end, its step bodies get their AbortSignal. */

@@ -116,6 +116,25 @@ describe('a crash', () => {
   });
 });
 
+describe('an orderly shutdown', () => {
+  it('keeps the outcome of a body that has just ended (scenario 62)', async () => {
+    const bodies: string[] = [];
+    const short = workflow('short-step', async ({ ctx }) => {
+      await ctx.step('short', () => bodies.push('short'));
+      await ctx.sleep('50ms');
+    });
+    const app = await start([short]);
+    const { id } = await app.orchestrator.start(short, undefined);
+
+    // At this moment the body has ended, and its outcome is not written yet.
+    await app.close();
+    const next = await start([short]);
+
+    await next.orchestrator.result(id);
+    expect(bodies).toEqual(['short']);
+  });
+});
+
 describe('starts with one key (scenario 2)', () => {
   const bodies: unknown[] = [];
   const keyed = workflow('keyed', async ({ ctx }, input: unknown) => {
