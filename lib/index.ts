@@ -4,6 +4,7 @@ export {
   embeddedPostgres,
   stopEmbeddedPostgres,
 } from './embedded/embedded-postgres.js';
+export { AesGcmPayloadCodec, type AesGcmPayloadCodecOptions, type PayloadKey } from './engine/aes-gcm-payload-codec.js';
 export type { SettledChild } from './engine/child-commands.js';
 export {
   type CallOptions,
@@ -52,6 +53,7 @@ export {
   SchemaBehindError,
   StepFailedError,
   StepTimeoutError,
+  UnreadablePayloadError,
   ValidationError,
   WorkflowNotRegisteredError,
 } from './engine/errors.js';
@@ -64,6 +66,7 @@ export {
   type RunHandle,
   type TransactionManager,
 } from './engine/orchestrator.js';
+export type { PayloadCodec } from './engine/payload-codec.js';
 export type { ErrorKind, RetryOptions } from './engine/retry-policy.js';
 export { RunContext, type RunLogger, type Winner } from './engine/run-context.js';
 export type {

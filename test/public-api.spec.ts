@@ -58,10 +58,10 @@ describe('The package', () => {
         'Step',
         'Workflow',
       ],
-      ...['causedBy', 'embeddedPostgres', 'rootCause'],
+      ...['AesGcmPayloadCodec', 'causedBy', 'embeddedPostgres', 'rootCause'],
       ...ERRORS,
     ];
-    const beside = ['InsideRunError', 'RunPoisonedError', 'stopEmbeddedPostgres'];
+    const beside = ['InsideRunError', 'RunPoisonedError', 'UnreadablePayloadError', 'stopEmbeddedPostgres'];
 
     expect(Object.keys(api).toSorted()).toEqual([...promised, ...beside].toSorted());
   });

@@ -93,7 +93,7 @@ export class ChildLinks {
   ask(request: ChildRequest): ChildLink {
     const known = this.byRef.get(request.ref);
     if (known && !this.isReplacedByRetry(known, request)) {
-      const difference = differenceOf(known, request);
+      const difference = this.differenceOf(known, request);
       if (difference && known.isAsked && request.isExplicit)
         throw new ChildRefConflictError(known.ref, known.id, difference.expected, difference.found);
       if (difference && !known.isAsked && request.scope === '')
@@ -186,6 +186,18 @@ export class ChildLinks {
     for (const listener of listeners ?? []) listener();
   }
 
+  /** What tells a call apart from the child that has its ref. Asked twice it is a mistake of the code; in a replay, of a deploy. */
+  private differenceOf(
+    known: ChildLink,
+    { workflow, newRun }: ChildRequest,
+  ): { expected: string; found: string } | undefined {
+    if (known.workflow !== workflow)
+      return { expected: `workflow '${known.workflow}'`, found: `workflow '${workflow}'` };
+    if (!this.execution.serializer.isDigest(known.inputDigest, newRun.inputDigest))
+      return { expected: `'${known.workflow}' with its recorded input`, found: 'it with a different input' };
+    return undefined;
+  }
+
   private add(link: ChildLink): void {
     this.byRef.set(link.ref, link);
     this.byId.set(link.id, link);
@@ -200,15 +212,4 @@ export class ChildLinks {
       (known.status === 'failed' || known.status === 'cancelled')
     );
   }
-}
-
-/** What tells a call apart from the child that has its ref. Asked twice it is a mistake of the code; in a replay, of a deploy. */
-function differenceOf(
-  known: ChildLink,
-  { workflow, newRun }: ChildRequest,
-): { expected: string; found: string } | undefined {
-  if (known.workflow !== workflow) return { expected: `workflow '${known.workflow}'`, found: `workflow '${workflow}'` };
-  if (known.inputDigest !== newRun.inputDigest)
-    return { expected: `'${known.workflow}' with its recorded input`, found: 'it with a different input' };
-  return undefined;
 }

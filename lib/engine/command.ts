@@ -1,5 +1,5 @@
 import type { Branch } from './branch.js';
-import type { CancelledError } from './errors.js';
+import { type CancelledError, UnreadablePayloadError } from './errors.js';
 import type { RunExecution } from './run-execution.js';
 import type { WaitingFor } from './run.js';
 import type { OutcomeKind, RecordedOutcome } from './store.js';
@@ -96,7 +96,8 @@ export abstract class Command {
     try {
       this.resolvePromise(this.valueOf(outcome));
     } catch (error) {
-      this.rejectPromise(error);
+      if (error instanceof UnreadablePayloadError) this.execution.block(error);
+      else this.rejectPromise(error);
     }
   }
 

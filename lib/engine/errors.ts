@@ -366,20 +366,45 @@ export class NonDeterminismError extends OrchestrationError {
   }
 }
 
+const STORE_A_REFERENCE = "Store a reference instead (a row's id, a file's URL), or plain data.";
+
 /** A value cannot be stored: it names where in the value, and what is there. */
 export class PayloadError extends OrchestrationError {
   readonly code = 'PAYLOAD';
   override readonly statusCode = 422;
+  /** The size of what is too large. */
+  readonly bytes: number | undefined;
 
   constructor(
     readonly what: string,
     readonly path: string,
     readonly problem: string,
-    readonly bytes?: number,
+    { bytes, advice = STORE_A_REFERENCE, cause }: { bytes?: number; advice?: string; cause?: unknown } = {},
+  ) {
+    super(`${what} cannot be stored: ${problem} at ${path}. ${advice}`, cause === undefined ? undefined : { cause });
+    this.bytes = bytes;
+  }
+}
+
+/**
+ * A stored payload cannot be read: its key is missing, it was changed, or it is of another codec. A run that needs it
+ * becomes `blocked`; nothing is lost.
+ */
+export class UnreadablePayloadError extends OrchestrationError {
+  readonly code = 'PAYLOAD_UNREADABLE';
+  /** The key that it asks for, where it says so. */
+  readonly keyId: string | undefined;
+
+  constructor(
+    readonly problem: string,
+    { keyId, advice, cause }: { keyId?: string; advice: string; cause?: unknown },
   ) {
     super(
-      `${what} cannot be stored: ${problem} at ${path}. Store a reference instead (a row's id, a file's URL), or plain data.`,
+      `A stored payload cannot be read: ${problem}. ${advice}. ` +
+        'A run that needs it is blocked and keeps its history; it is tried again when a worker starts, or by orchestrator.retry(runId).',
+      cause === undefined ? undefined : { cause },
     );
+    this.keyId = keyId;
   }
 }
 

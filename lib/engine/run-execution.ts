@@ -6,7 +6,13 @@ import type { Command, CommandIdentity, OutcomeDraft } from './command.js';
 import { DeterministicSource } from './deterministic-source.js';
 import { DeadlineTimer } from './deadline-timer.js';
 import type { WorkflowClass, WorkflowDefinition } from './definition.js';
-import { CancelledError, NonDeterminismError, RunPoisonedError, RunTimeoutError } from './errors.js';
+import {
+  CancelledError,
+  NonDeterminismError,
+  RunPoisonedError,
+  RunTimeoutError,
+  UnreadablePayloadError,
+} from './errors.js';
 import { History } from './history.js';
 import { LazyAbortSignal } from './lazy-abort-signal.js';
 import type { WorkflowRegistry } from './registry.js';
@@ -80,7 +86,7 @@ export class RunExecution {
   private readonly abortion = new LazyAbortSignal();
   /** Calls that have no outcome yet. In replay they wait for theirs; what is left at its end is begun. */
   private readonly pending = new Set<Command>();
-  private readonly replaying = new Replay();
+  private readonly replaying = new Replay((stored, digest) => this.serializer.isDigest(stored, digest));
   /** The open ones of those that step bodies have made. */
   private readonly nestedCalls = new Map<Command, { attempt: StepAttempt; isWaiting: boolean }>();
   private readonly ready: Delivery[] = [];
@@ -222,7 +228,13 @@ export class RunExecution {
   recordFailedAttempt(command: Command, attempt: { error: string; attempts: number; due: number }): void {
     if (this.isOver) return;
     const { error, attempts, due } = attempt;
-    this.note(command, 'retry', { status: 'failed', digest: command.digest, error, attempts, finishedAt: due });
+    this.note(command, 'retry', {
+      status: 'failed',
+      digest: this.storedDigestOf(command),
+      error,
+      attempts,
+      finishedAt: due,
+    });
     this.checkParkingSoon();
   }
 
@@ -285,7 +297,14 @@ export class RunExecution {
   /** The code does something else than what is recorded after the last outcome it received: the run is blocked. */
   diverge(expected: string, found: string): void {
     if (this.isOver) return;
-    const error = new NonDeterminismError(this.deliveredSeq + 1, expected, found);
+    this.block(new NonDeterminismError(this.deliveredSeq + 1, expected, found));
+  }
+
+  /** Other code, or another process, can go on from here: the run keeps its history and waits for that. */
+  block(error: NonDeterminismError | UnreadablePayloadError): void {
+    if (this.isOver) return;
+    // A run that is being cancelled would end by this write, and lose the clean-up to a process that cannot read it.
+    if (this.run.cancel && error instanceof UnreadablePayloadError) this.writes.knowCancel();
     this.end({ to: 'blocked', error: this.serializer.encodeError(error) });
   }
 
@@ -363,11 +382,8 @@ export class RunExecution {
       await this.deliverReady();
     } catch (error) {
       if (this.isOver) return;
-      this.end(
-        error instanceof NonDeterminismError
-          ? { to: 'blocked', error: this.serializer.encodeError(error) }
-          : failure(error, this.serializer),
-      );
+      if (error instanceof NonDeterminismError || error instanceof UnreadablePayloadError) this.block(error);
+      else this.end(failure(error, this.serializer));
     }
   }
 
@@ -422,7 +438,7 @@ export class RunExecution {
       ...(command?.identity ?? { kind: 'cancel', scope: '', name: 'cancel', ordinal: 1 }),
       seq: this.history.nextSeq(),
       status: outcome?.status ?? 'cancelled',
-      digest: command?.digest ?? null,
+      digest: command ? this.storedDigestOf(command) : null,
       output: outcome?.output ?? null,
       error:
         outcome?.error ?? (cancel ? this.serializer.encodeError(new CancelledError(cancel.reason ?? undefined)) : null),
@@ -458,6 +474,10 @@ export class RunExecution {
     this.abortion.abort(this.cancelledWith);
     this.root.cancel(this.cancelledWith);
     this.armTimer();
+  }
+
+  private storedDigestOf({ digest }: Command): string | null {
+    return digest === null ? null : this.serializer.sealDigest(digest);
   }
 
   /** A call in a step's body: the body is ordinary code, so its calls are answered by name, whatever their order. */
@@ -498,7 +518,8 @@ export class RunExecution {
 
   private runCode(): void {
     const frame = { execution: this, branch: this.root, attempt: undefined };
-    const code = runInFrame(frame, async () => await this.definition.run(this.serializer.decode(this.run.input)));
+    const input = this.serializer.decode(this.run.input);
+    const code = runInFrame(frame, async () => await this.definition.run(input));
     code.then(
       (value) => this.codeReturned({ value }),
       (error: unknown) => this.codeReturned({ error }),

@@ -1,20 +1,33 @@
 import * as devalue from 'devalue';
 import { types } from 'node:util';
-import { PayloadError } from './errors.js';
+import { PayloadError, UnreadablePayloadError } from './errors.js';
+import type { PayloadCodec } from './payload-codec.js';
 import { reviveError, toStoredError, type StoredError } from './stored-error.js';
 
 /*
  * Payloads are text. Plain JSON values are stored as JSON, which is the fast path and readable in psql; what JSON would
  * lose (Date, bigint, Map, Set, undefined, NaN, Error, Buffer) is encoded by devalue behind a '~'. `undefined` itself is
- * SQL null. Types are told by util.types and tags, never by instanceof: values cross realms in test runners.
+ * SQL null. What went through a codec stands behind a '!', so that what was stored before there was one stays readable.
+ * Types are told by util.types and tags, never by instanceof: values cross realms in test runners.
  */
 const TYPED = '~';
+const CODED = '!';
+const LONGEST_CUT_MESSAGE = 10_000;
+/** An error that a codec did not encode is not told in plain either. */
+const UNTOLD = JSON.stringify({
+  name: 'PayloadError',
+  code: 'PAYLOAD',
+  message: 'An error was thrown here, and the payload codec failed to encode it.',
+});
 /** How paths in messages begin. */
 const ROOT = 'value';
 
-/** Turns values into what the database stores, and back. Bounded by `maxBytes`. */
+/** Turns values into what the database stores, and back. Bounded by `maxBytes`, which counts what the codec is given. */
 export class PayloadSerializer {
-  constructor(private readonly maxBytes: number) {}
+  constructor(
+    private readonly maxBytes: number,
+    private readonly codec?: PayloadCodec,
+  ) {}
 
   /** The stored text of a value. Throws {@link PayloadError} naming `what`, the path and the problem. */
   encode(value: unknown, what: string): string | null {
@@ -22,14 +35,27 @@ export class PayloadSerializer {
     const text = toText(value, what);
     const bytes = Buffer.byteLength(text);
     if (bytes > this.maxBytes) {
-      throw new PayloadError(
-        what,
-        this.largestPath(value, what),
-        `${bytes} bytes (the limit is ${this.maxBytes})`,
+      throw new PayloadError(what, this.largestPath(value, what), `${bytes} bytes (the limit is ${this.maxBytes})`, {
         bytes,
-      );
+      });
     }
-    return text;
+    return this.codec ? this.coded(text, what) : text;
+  }
+
+  private coded(text: string, what: string): string {
+    let stored: unknown;
+    try {
+      stored = this.codec!.encode(text);
+    } catch (cause) {
+      throw new PayloadError(what, ROOT, `the payload codec failed (${describe(cause)})`, {
+        cause,
+        advice: 'See what its method encode throws.',
+      });
+    }
+    if (typeof stored === 'string' && stored.isWellFormed() && !stored.includes('\0')) return CODED + stored;
+    throw new PayloadError(what, ROOT, 'the payload codec gave something that is no text without NUL', {
+      advice: 'Return base64 from its method encode.',
+    });
   }
 
   /** The innermost member that is too large all by itself, which is what to store elsewhere. */
@@ -43,25 +69,74 @@ export class PayloadSerializer {
     return path;
   }
 
-  /** The value of a stored text. */
+  /** The value of a stored text. Throws {@link UnreadablePayloadError}. */
   decode(text: string | null): unknown {
     if (text === null) return undefined;
-    return text.startsWith(TYPED) ? devalue.parse(text.slice(1), REVIVERS) : (JSON.parse(text) as unknown);
+    try {
+      const plain = text.startsWith(CODED) ? this.decoded(text.slice(CODED.length)) : text;
+      return plain.startsWith(TYPED) ? devalue.parse(plain.slice(1), REVIVERS) : (JSON.parse(plain) as unknown);
+    } catch (cause) {
+      if (cause instanceof UnreadablePayloadError) throw cause;
+      throw new UnreadablePayloadError(describe(cause), { cause, advice: 'Restore the row from a backup' });
+    }
+  }
+
+  private decoded(stored: string): string {
+    if (this.codec) return this.codec.decode(stored);
+    throw new UnreadablePayloadError('it was written through a payload codec, and this process has none', {
+      advice: 'Give OrchestrationModule.forRoot the payload.codec of the processes that write',
+    });
   }
 
   /** The stored text of anything that was thrown. Never throws: what does not fit is cut down to its message. */
   encodeError(thrown: unknown): string {
     const stored = toStoredError(thrown);
     try {
-      return this.encode(stored, 'error') ?? '';
+      return this.encode(stored, 'error')!;
     } catch {
-      return JSON.stringify({ name: stored.name, code: stored.code, message: stored.message.slice(0, 10_000) });
+      return this.encodeCutDown(stored);
     }
   }
 
-  /** The stored error of a text, as data. */
+  private encodeCutDown({ name, code, message }: StoredError): string {
+    const text = JSON.stringify({ name, code, message: message.slice(0, LONGEST_CUT_MESSAGE) });
+    try {
+      return this.codec ? this.coded(text, 'error') : text;
+    } catch {
+      return UNTOLD;
+    }
+  }
+
+  /** The stored error of a text, as data. Throws {@link UnreadablePayloadError}. */
   decodeError(text: string | null): StoredError {
     return (this.decode(text) ?? { name: 'Error', message: 'unknown' }) as StoredError;
+  }
+
+  /** The value for people to look at: in place of one that cannot be read stands the error that says why. */
+  show(text: string | null): unknown {
+    try {
+      return this.decode(text);
+    } catch (error) {
+      return error;
+    }
+  }
+
+  showError(text: string | null): StoredError {
+    try {
+      return this.decodeError(text);
+    } catch (error) {
+      return toStoredError(error);
+    }
+  }
+
+  /** The stored form of a digest: the digest of a payload that can be guessed would tell the payload. */
+  sealDigest(digest: string): string {
+    return this.codec?.digest?.(digest) ?? digest;
+  }
+
+  /** Whether a stored digest, which may be older than the codec, is that of the same value. */
+  isDigest(stored: string, digest: string): boolean {
+    return stored === digest || stored === this.sealDigest(digest);
   }
 }
 
@@ -140,6 +215,10 @@ function hasToJson(value: object): boolean {
 function isPojo(value: unknown): boolean {
   const prototype: unknown = Object.getPrototypeOf(value);
   return prototype === null || Object.getPrototypeOf(prototype) === null;
+}
+
+function describe(cause: unknown): string {
+  return cause instanceof Error ? cause.message : String(cause);
 }
 
 const isObject = (value: unknown): value is object => typeof value === 'object' && value !== null;

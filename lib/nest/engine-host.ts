@@ -105,7 +105,7 @@ export class EngineHost
     try {
       await migrate(database, mayMigrate);
       const clock = new DatabaseClock();
-      const serializer = new PayloadSerializer(payload?.maxBytes ?? DEFAULT_MAX_BYTES);
+      const serializer = new PayloadSerializer(payload?.maxBytes ?? DEFAULT_MAX_BYTES, payload?.codec);
       const store = new TypeOrmStore(database, serializer, clock);
       await store.listen();
       const engine = new Engine({

@@ -1,6 +1,7 @@
 import type { InjectionToken } from '@nestjs/common';
 import type { DataSource } from 'typeorm';
 import { type Duration, parseDuration, tryParseDuration } from '../engine/duration.js';
+import { codecProblems, type PayloadCodec } from '../engine/payload-codec.js';
 import type { WorkflowRegistry } from '../engine/registry.js';
 import type { WorkerSettings } from '../engine/worker.js';
 import type { PostgresOptions } from '../store/database.js';
@@ -36,8 +37,10 @@ export interface OrchestrationModuleOptions {
   /** `false`: this process starts and watches runs, and executes none. */
   worker?: WorkerOptions | false;
   payload?: {
-    /** The largest stored input, output or state. Default 2 MiB. */
+    /** The largest input, output or state as it is serialised, before the codec. Default 2 MiB. */
     maxBytes?: number;
+    /** Encrypts payloads, for instance: {@link AesGcmPayloadCodec}. Default: they are stored as they are. */
+    codec?: PayloadCodec;
   };
 }
 
@@ -99,9 +102,10 @@ export function moduleProblems(options: OrchestrationModuleOptions): string[] {
   if (options.connection && options.connection.type !== 'postgres')
     problems.push(`forRoot: connection.type must be 'postgres', not '${String(options.connection.type)}'`);
   if (options.payload) {
-    problems.push(...unknown('payload', options.payload, new Set(['maxBytes'])));
+    problems.push(...unknown('payload', options.payload, new Set(['maxBytes', 'codec'])));
     if (!isCount(options.payload.maxBytes ?? 1, 1))
       problems.push(`payload.maxBytes must be a whole number from 1, not ${options.payload.maxBytes}`);
+    if (options.payload.codec !== undefined) problems.push(...codecProblems(options.payload.codec));
   }
   return options.worker ? [...problems, ...workerProblems(options.worker)] : problems;
 }

@@ -1,5 +1,5 @@
 import type { Attributes, RunStatus } from '../engine/run.js';
-import { fromSqlText, toSqlText } from '../engine/serialization.js';
+import { fromSqlText, type PayloadSerializer, toSqlText } from '../engine/serialization.js';
 import type {
   CancelMark,
   ClaimedRun,
@@ -32,7 +32,7 @@ export function attributesFromRow(attributes: Attributes | null): Attributes {
   return Object.fromEntries(entries) as Attributes;
 }
 
-export function newRunToRow(run: NewRun) {
+export function newRunToRow(run: NewRun, serializer: PayloadSerializer) {
   return {
     id: run.id,
     workflow: toSqlText(run.workflow),
@@ -44,7 +44,7 @@ export function newRunToRow(run: NewRun) {
     label: nullable(run.label),
     attributes: attributesToRow(run.attributes),
     input: run.input,
-    input_digest: run.inputDigest,
+    input_digest: serializer.sealDigest(run.inputDigest),
     delay_ms: run.delayMs,
     start_at: run.startAt,
     timeout_ms: run.timeoutMs,
@@ -52,10 +52,10 @@ export function newRunToRow(run: NewRun) {
   };
 }
 
-export function childToRow(child: NewRun) {
+export function childToRow(child: NewRun, serializer: PayloadSerializer) {
   const parent = child.parent!;
   return {
-    ...newRunToRow(child),
+    ...newRunToRow(child, serializer),
     deadline: child.deadline,
     parent_id: parent.parentId,
     root_id: parent.rootId,

@@ -84,9 +84,9 @@ export class RunQueries {
   private async details(query: SelectQueryBuilder<RunEntity>): Promise<RunDetails | undefined> {
     const row = await query.getOne();
     if (!row) return undefined;
-    const details = { ...this.toSummary(row), input: this.serializer.decode(row.input) };
-    if (row.status === 'completed') return { ...details, output: this.serializer.decode(row.output) } as RunDetails;
-    if (row.error !== null) return { ...details, error: this.serializer.decodeError(row.error) } as RunDetails;
+    const details = { ...this.toSummary(row), input: this.serializer.show(row.input) };
+    if (row.status === 'completed') return { ...details, output: this.serializer.show(row.output) } as RunDetails;
+    if (row.error !== null) return { ...details, error: this.serializer.showError(row.error) } as RunDetails;
     return details as RunDetails;
   }
 
@@ -121,7 +121,7 @@ export class RunQueries {
       tenant: name(row.tenant),
       label: name(row.label),
       attributes: attributesFromRow(row.attributes),
-      state: this.serializer.decode(row.state),
+      state: this.serializer.show(row.state),
       parentId: row.parentId ?? undefined,
       ref: name(row.ref),
       rootId: row.rootId,
@@ -145,8 +145,8 @@ export class RunQueries {
       name: fromSqlText(row.name),
       key: kind === 'child' ? fromSqlText(row.name) : displayKey(fromSqlText(row.name), row.ordinal),
       status: row.status,
-      output: this.serializer.decode(row.output),
-      error: row.error === null ? undefined : this.serializer.decodeError(row.error),
+      output: this.serializer.show(row.output),
+      error: row.error === null ? undefined : this.serializer.showError(row.error),
       attempts: row.attempts,
       startedAt: row.startedAt,
       finishedAt: row.finishedAt,

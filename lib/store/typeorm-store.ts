@@ -143,7 +143,7 @@ export class TypeOrmStore implements Store {
       at: number;
     }
     const parameters = [
-      ...NEW_RUNS.parameters(runs.map(newRunToRow)),
+      ...NEW_RUNS.parameters(runs.map((newRun) => newRunToRow(newRun, this.serializer))),
       placement.workerId ?? null,
       placement.definitions.map(toSqlText),
       keyPatienceMs?.toString() ?? null,
@@ -193,7 +193,9 @@ export class TypeOrmStore implements Store {
         id: row.id,
         started: row.id === newRun.id,
         status: row.status,
-        inputDigest: row.input_digest,
+        inputDigest: this.serializer.isDigest(row.input_digest, newRun.inputDigest)
+          ? newRun.inputDigest
+          : row.input_digest,
         at: row.at,
         deadline: row.deadline,
       };
@@ -285,7 +287,9 @@ export class TypeOrmStore implements Store {
       ...OUTCOMES.parameters(
         writes.flatMap((write) => write.outcomes.map((outcome) => outcomeToRow(write.runId, outcome))),
       ),
-      ...CHILDREN.parameters(writes.flatMap((write) => write.children.map(childToRow))),
+      ...CHILDREN.parameters(
+        writes.flatMap((write) => write.children.map((child) => childToRow(child, this.serializer))),
+      ),
       placement.workerId ?? null,
       placement.definitions.map(toSqlText),
       placement.resident,
