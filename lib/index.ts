@@ -17,13 +17,17 @@ export {
   type TimeoutValue,
   type WaitOptions,
 } from './engine/child-orchestrator.js';
-export type {
-  InputOf,
-  OutputOf,
-  StepOptions,
-  WorkflowClass,
-  WorkflowHandler,
-  WorkflowOptions,
+export {
+  Flow,
+  type FlowClass,
+  type FlowStepOptions,
+  type InputOf,
+  type OutputOf,
+  type StepOptions,
+  type WorkflowClass,
+  type WorkflowHandler,
+  type WorkflowOptions,
+  type WorkflowReference,
 } from './engine/definition.js';
 export type { Duration } from './engine/duration.js';
 export {
@@ -36,6 +40,7 @@ export {
   DefinitionError,
   DepthLimitError,
   EmbeddedDatabaseError,
+  FlowError,
   InsideRunError,
   NonDeterminismError,
   NonRetryableError,
@@ -85,6 +90,7 @@ export type { StepContext } from './engine/step-execution.js';
 export type { ListFilter } from './engine/store.js';
 export { causedBy, rootCause, type StoredError } from './engine/stored-error.js';
 export type { Branches, SettledBranch } from './engine/structure.js';
+export { type GoTo, goTo } from './flow/go-to.js';
 export { InjectOrchestrator, Step, Workflow } from './nest/decorators.js';
 export type { OrchestrationModuleOptions, WorkerOptions } from './nest/module-options.js';
 export { OrchestrationModule } from './nest/orchestration.module.js';

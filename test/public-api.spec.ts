@@ -58,10 +58,16 @@ describe('The package', () => {
         'Step',
         'Workflow',
       ],
-      ...['AesGcmPayloadCodec', 'causedBy', 'embeddedPostgres', 'rootCause'],
+      ...['AesGcmPayloadCodec', 'Flow', 'causedBy', 'embeddedPostgres', 'goTo', 'rootCause'],
       ...ERRORS,
     ];
-    const beside = ['InsideRunError', 'RunPoisonedError', 'UnreadablePayloadError', 'stopEmbeddedPostgres'];
+    const beside = [
+      'FlowError',
+      'InsideRunError',
+      'RunPoisonedError',
+      'UnreadablePayloadError',
+      'stopEmbeddedPostgres',
+    ];
 
     expect(Object.keys(api).toSorted()).toEqual([...promised, ...beside].toSorted());
   });

@@ -3,7 +3,14 @@ import type { Frame } from './branch.js';
 import { ChildStartCommand, ChildWaitCommand, type SettledChild } from './child-commands.js';
 import type { ChildLink } from './child-links.js';
 import { frameFor, tolerant } from './current-run.js';
-import type { InputOf, OutputOf, WorkflowClass, WorkflowDefinition } from './definition.js';
+import type {
+  FlowClass,
+  InputOf,
+  OutputOf,
+  WorkflowClass,
+  WorkflowDefinition,
+  WorkflowReference,
+} from './definition.js';
 import { digestOf } from './digest.js';
 import { type Duration, tryParseDuration } from './duration.js';
 import { ChildCancelledError, DepthLimitError, RunNotFoundError } from './errors.js';
@@ -100,12 +107,12 @@ export class ChildOrchestrator {
     options?: CallOptions & TimeoutValue<Value>,
   ): Promise<OutputOf<W> | Value>;
   call<Output = unknown>(
-    workflow: string,
+    workflow: FlowClass | string,
     input: unknown,
     options?: CallOptions & TimeoutValue<unknown>,
   ): Promise<Output>;
   call(
-    workflow: WorkflowClass | string,
+    workflow: WorkflowReference,
     input: unknown,
     options: CallOptions & TimeoutValue<unknown> = {},
   ): Promise<unknown> {
@@ -123,12 +130,12 @@ export class ChildOrchestrator {
     input: InputOf<W>,
     options?: CallOptions,
   ): Promise<SettledChild<OutputOf<W>>>;
-  callSettled<Output = unknown>(workflow: string, input: unknown, options?: CallOptions): Promise<SettledChild<Output>>;
-  callSettled(
-    workflow: WorkflowClass | string,
+  callSettled<Output = unknown>(
+    workflow: FlowClass | string,
     input: unknown,
-    options: CallOptions = {},
-  ): Promise<SettledChild<unknown>> {
+    options?: CallOptions,
+  ): Promise<SettledChild<Output>>;
+  callSettled(workflow: WorkflowReference, input: unknown, options: CallOptions = {}): Promise<SettledChild<unknown>> {
     const frame = frameFor('children.callSettled');
     return tolerant(attempt(() => callChild(frame, { workflow, input, options, allowed: SETTLED_OPTIONS })));
   }
@@ -139,8 +146,12 @@ export class ChildOrchestrator {
     input: InputOf<W>,
     options?: ChildStartOptions,
   ): Promise<ChildHandle<OutputOf<W>>>;
-  start<Output = unknown>(workflow: string, input: unknown, options?: ChildStartOptions): Promise<ChildHandle<Output>>;
-  start(workflow: WorkflowClass | string, input: unknown, options: ChildStartOptions = {}): Promise<ChildHandle> {
+  start<Output = unknown>(
+    workflow: FlowClass | string,
+    input: unknown,
+    options?: ChildStartOptions,
+  ): Promise<ChildHandle<Output>>;
+  start(workflow: WorkflowReference, input: unknown, options: ChildStartOptions = {}): Promise<ChildHandle> {
     const frame = frameFor('children.start');
     return tolerant(
       attempt(() => startChild(frame, { workflow, input, options, allowed: START_OPTIONS })).then((link) =>
@@ -172,12 +183,12 @@ export class ChildOrchestrator {
     options: SettledMapOptions<InputOf<W>>,
   ): Promise<SettledChild<OutputOf<W>>[]>;
   map<Output = unknown>(
-    workflow: string,
+    workflow: FlowClass | string,
     inputs: readonly unknown[],
     options?: SettledMapOptions<unknown>,
   ): Promise<Output[]>;
   map(
-    workflow: WorkflowClass | string,
+    workflow: WorkflowReference,
     inputs: readonly unknown[],
     options: SettledMapOptions<never> = {},
   ): Promise<unknown[]> {
@@ -240,7 +251,7 @@ export class ChildOrchestrator {
 }
 
 interface ChildCall {
-  workflow: WorkflowClass | string;
+  workflow: WorkflowReference;
   input: unknown;
   options: CallOptions & ChildStartOptions;
   allowed: ReadonlySet<string>;
@@ -288,7 +299,7 @@ function wait(
 
 async function mapChildren(
   frame: Frame,
-  workflow: WorkflowClass | string,
+  workflow: WorkflowReference,
   inputs: readonly unknown[],
   options: SettledMapOptions<never>,
 ): Promise<unknown[]> {
@@ -342,7 +353,7 @@ function decision(
   };
 }
 
-function leftBehind(link: ChildLink | undefined, workflow: WorkflowClass | string): SettledChild<never> {
+function leftBehind(link: ChildLink | undefined, workflow: WorkflowReference): SettledChild<never> {
   const name = typeof workflow === 'string' ? workflow : workflow.name;
   const error = link
     ? new ChildCancelledError(link.id, link.ref, link.workflow, 'left behind')

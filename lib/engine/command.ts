@@ -117,7 +117,7 @@ export abstract class Command {
   }
 
   /** Ends the call for the code, at once; its late outcome is refused. */
-  endBy(error: CancelledError): void {
+  endBy(error: unknown): void {
     if (!this.close()) return;
     this.rejectPromise(error);
   }

@@ -6,20 +6,53 @@ export interface WorkflowHandler<Input = unknown, Output = unknown> {
   run(input: Input): Promise<Output> | Output;
 }
 
-/** A workflow class; inputs and outputs are inferred from its `run`. */
+/** Only in types: what a flow takes and gives. */
+declare const TYPES: unique symbol;
+
+interface TypedFlow<Input, Output> {
+  readonly [TYPES]: (input: Input) => Output;
+}
+
+/**
+ * A workflow class without `run`: its `@Step` methods run in the order in which they are written. The first gets the input,
+ * each later one what the one before returned.
+ *
+ * `implements Flow<Order, Receipt>` says so to readers, and refuses a `run`. TypeScript infers nothing from `implements`;
+ * with `extends Flow<Order, Receipt>` start, call and result are typed as those of a class with `run`.
+ */
+export type Flow<Input = unknown, Output = unknown> = object & {
+  readonly run?: never;
+  readonly [TYPES]?: (input: Input) => Output;
+};
+export const Flow = function () {} as unknown as abstract new <Input = unknown, Output = unknown>() => TypedFlow<
+  Input,
+  Output
+>;
+
+/** A workflow class; inputs and outputs are inferred from its `run`, or from the `Flow` that it extends. */
 // The argument list of a provider is Nest's affair and may be anything.
 export type WorkflowClass<Input = never, Output = unknown> = abstract new (
   ...args: never[]
-) => WorkflowHandler<Input, Output>;
+) => WorkflowHandler<Input, Output> | TypedFlow<Input, Output>;
+
+/** A flow that does not extend `Flow`: the types of its input and output are given by hand. */
+export type FlowClass = abstract new (...args: never[]) => object & { run?: never; [TYPES]?: never };
+
+/** Any workflow, by its class or its name. */
+export type WorkflowReference = WorkflowClass | FlowClass | string;
 
 /** The input of a workflow class. */
-export type InputOf<W> = W extends abstract new (...args: never[]) => { run(input: infer Input): unknown }
+export type InputOf<W> = W extends abstract new (...args: never[]) => TypedFlow<infer Input, unknown>
   ? Input
-  : never;
+  : W extends abstract new (...args: never[]) => { run(input: infer Input): unknown }
+    ? Input
+    : unknown;
 /** The output of a workflow class. */
-export type OutputOf<W> = W extends abstract new (...args: never[]) => { run(...args: never[]): infer Output }
-  ? Awaited<Output>
-  : never;
+export type OutputOf<W> = W extends abstract new (...args: never[]) => TypedFlow<never, infer Output>
+  ? Output
+  : W extends abstract new (...args: never[]) => { run(...args: never[]): infer Output }
+    ? Awaited<Output>
+    : unknown;
 
 /** Options of `@Workflow`. */
 export interface WorkflowOptions {
@@ -51,6 +84,23 @@ export interface StepOptions {
   retryIf?: (error: unknown) => boolean;
 }
 
+/** Options of `@Step` that only the steps of a flow have. */
+export interface FlowStepOptions {
+  /** The group of neighbours that this step runs in, side by side; after it the data is `{ ...data, [group]: { [step]: result } }`. */
+  parallel?: string;
+  /**
+   * Of a group, given on any one of its steps. `'fail_fast'` (default): the first failure cancels the others. `'complete_all'`:
+   * each result is `{ status: 'fulfilled', value }` or `{ status: 'rejected', error }`.
+   */
+  onError?: OnError;
+  /** Whether the step runs. Asked once, with the data; the answer is recorded. It must not be async. */
+  // What a step before gave is not known to the compiler here, and `(data) => data.paid` shall do.
+  // oxlint-disable-next-line typescript/no-explicit-any
+  when?: (data: any) => boolean;
+}
+
+export type OnError = 'fail_fast' | 'complete_all';
+
 /** A workflow as the engine knows it. */
 export interface WorkflowDefinition {
   name: string;
@@ -59,7 +109,7 @@ export interface WorkflowDefinition {
   timeoutMs: number | undefined;
   cancelTimeoutMs: number;
   /** The class, for those who name a workflow by it. */
-  target: WorkflowClass;
+  target: WorkflowClass | FlowClass;
   run(input: unknown): unknown;
 }
 
@@ -83,6 +133,11 @@ const STEP_OPTIONS = new Set<string>([
   'nonRetryable',
   'retryIf',
 ] satisfies (keyof StepOptions)[]);
+/** What `@Step` knows; what of it the step of a flow may have only, the flow checks. */
+export const DECLARED_STEP_OPTIONS: ReadonlySet<string> = new Set<string>([
+  ...STEP_OPTIONS,
+  ...(['parallel', 'onError', 'when'] satisfies (keyof FlowStepOptions)[]),
+]);
 
 /** What is wrong with the options of a workflow, for the report at boot. */
 export function workflowProblems(options: WorkflowOptions): string[] {
@@ -96,8 +151,8 @@ export function workflowProblems(options: WorkflowOptions): string[] {
 }
 
 /** What is wrong with the options of a step. */
-export function stepProblems(options: StepOptions): string[] {
-  const problems = unknownOptions(options, STEP_OPTIONS);
+export function stepProblems(options: StepOptions, known: ReadonlySet<string> = STEP_OPTIONS): string[] {
+  const problems = unknownOptions(options, known);
   if (options.name !== undefined && !isName(options.name)) problems.push('name must be a text that is not empty');
   if (options.retryIf !== undefined && typeof options.retryIf !== 'function')
     problems.push('retryIf must be a function');
@@ -114,7 +169,7 @@ function durationProblems(durations: Record<string, unknown>): string[] {
     .map(([option, value]) => `${option} '${String(value)}' is no duration above zero`);
 }
 
-function unknownOptions(options: object, known: Set<string>): string[] {
+function unknownOptions(options: object, known: ReadonlySet<string>): string[] {
   return Object.keys(options)
     .filter((option) => !known.has(option))
     .map((option) => `unknown option '${option}' (known: ${[...known].join(', ')})`);

@@ -1,5 +1,5 @@
 import type { DatabaseClock } from './clock.js';
-import type { WorkflowClass, WorkflowDefinition } from './definition.js';
+import type { WorkflowDefinition, WorkflowReference } from './definition.js';
 import { RunNotFoundError } from './errors.js';
 import type { EventSink } from './events.js';
 import type { WorkflowRegistry } from './registry.js';
@@ -107,7 +107,7 @@ export class Engine {
    * worker registers. Throws {@link WorkflowNotRegisteredError}.
    */
   async resolve(
-    workflow: WorkflowClass | string,
+    workflow: WorkflowReference,
   ): Promise<{ name: string; version: number; definition: WorkflowDefinition | undefined }> {
     const own = this.registry.find(workflow);
     if (typeof workflow !== 'string') {

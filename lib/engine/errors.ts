@@ -366,6 +366,20 @@ export class NonDeterminismError extends OrchestrationError {
   }
 }
 
+/** A flow cannot go on: a step jumps where it must not, or its `when` gives no answer. */
+export class FlowError extends OrchestrationError {
+  readonly code = 'FLOW';
+
+  constructor(
+    readonly workflow: string,
+    readonly step: string,
+    problem: string,
+    options?: { cause: unknown },
+  ) {
+    super(`Step '${step}' of flow '${workflow}' ${problem}`, options);
+  }
+}
+
 const STORE_A_REFERENCE = "Store a reference instead (a row's id, a file's URL), or plain data.";
 
 /** A value cannot be stored: it names where in the value, and what is there. */

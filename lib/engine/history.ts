@@ -92,6 +92,7 @@ const KIND_WORDS: Record<RecordedOutcome['kind'], string> = {
   timer: 'timer',
   child: 'the end of child',
   start: 'the start of child',
+  decision: 'the decision on step',
   cancel: 'the cancellation',
   retry: 'a failed attempt of step',
   begun: 'the begin of a wait for',

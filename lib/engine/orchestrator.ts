@@ -1,7 +1,7 @@
 import type { Observable } from 'rxjs';
 import { v7 as uuid } from 'uuid';
 import { currentFrame } from './branch.js';
-import type { InputOf, OutputOf, WorkflowClass } from './definition.js';
+import type { FlowClass, InputOf, OutputOf, WorkflowClass, WorkflowReference } from './definition.js';
 import { type Duration, parseDuration } from './duration.js';
 import type { Engine } from './engine.js';
 import { InsideRunError, RunConflictError, RunNotFinishedError, RunNotFoundError } from './errors.js';
@@ -64,12 +64,12 @@ export class Orchestrator {
     options?: StartOptions & WithinTransaction,
   ): Promise<RunHandle<OutputOf<W>>>;
   async start<Output = unknown>(
-    workflow: string,
+    workflow: FlowClass | string,
     input: unknown,
     options?: StartOptions & WithinTransaction,
   ): Promise<RunHandle<Output>>;
   async start(
-    workflow: WorkflowClass | string,
+    workflow: WorkflowReference,
     input: unknown,
     { manager, ...options }: StartOptions & WithinTransaction = {},
   ): Promise<RunHandle> {
@@ -86,11 +86,11 @@ export class Orchestrator {
     starts: readonly ({ input: InputOf<W> } & StartOptions)[],
   ): Promise<RunHandle<OutputOf<W>>[]>;
   async startMany<Output = unknown>(
-    workflow: string,
+    workflow: FlowClass | string,
     starts: readonly ({ input: unknown } & StartOptions)[],
   ): Promise<RunHandle<Output>[]>;
   async startMany(
-    workflow: WorkflowClass | string,
+    workflow: WorkflowReference,
     starts: readonly ({ input: unknown } & StartOptions)[],
   ): Promise<RunHandle[]> {
     const engine = await this.engine();
@@ -104,8 +104,12 @@ export class Orchestrator {
 
   /** Starts a run and waits for its result. */
   async execute<W extends WorkflowClass>(workflow: W, input: InputOf<W>, options?: StartOptions): Promise<OutputOf<W>>;
-  async execute<Output = unknown>(workflow: string, input: unknown, options?: StartOptions): Promise<Output>;
-  async execute(workflow: WorkflowClass | string, input: unknown, options?: StartOptions): Promise<unknown> {
+  async execute<Output = unknown>(
+    workflow: FlowClass | string,
+    input: unknown,
+    options?: StartOptions,
+  ): Promise<Output>;
+  async execute(workflow: WorkflowReference, input: unknown, options?: StartOptions): Promise<unknown> {
     refuseInsideRun('orchestrator.execute', 'children.call');
     return (await this.start(workflow as string, input, options)).result();
   }
@@ -135,7 +139,7 @@ export class Orchestrator {
   }
 
   /** The run that was started with that key, or undefined. */
-  async findByKey(workflow: WorkflowClass | string, key: string): Promise<RunDetails | undefined> {
+  async findByKey(workflow: WorkflowReference, key: string): Promise<RunDetails | undefined> {
     const engine = await this.engine();
     const name = typeof workflow === 'string' ? workflow : (await engine.resolve(workflow)).name;
     return engine.store.findByKey(name, key);

@@ -1,5 +1,5 @@
 import { closest } from 'fastest-levenshtein';
-import { definitionId, type WorkflowClass, type WorkflowDefinition } from './definition.js';
+import { definitionId, type WorkflowDefinition, type WorkflowReference } from './definition.js';
 import { WorkflowNotRegisteredError } from './errors.js';
 
 /** The workflow definitions of this process, by class and by name and version. */
@@ -24,7 +24,7 @@ export class WorkflowRegistry {
   }
 
   /** The definition that a class, or the newest version that a name, stands for in this process. */
-  find(workflow: WorkflowClass | string): WorkflowDefinition | undefined {
+  find(workflow: WorkflowReference): WorkflowDefinition | undefined {
     return typeof workflow === 'string' ? this.newestByName.get(workflow) : this.byClass.get(workflow);
   }
 
@@ -39,7 +39,7 @@ export class WorkflowRegistry {
   }
 
   /** The error for a workflow that nobody registers, with the near miss among these and the `others` that are known. */
-  notRegistered(workflow: WorkflowClass | string, others: readonly string[] = []): WorkflowNotRegisteredError {
+  notRegistered(workflow: WorkflowReference, others: readonly string[] = []): WorkflowNotRegisteredError {
     const name = typeof workflow === 'string' ? workflow : workflow.name;
     const names = [...new Set([...this.newestByName.keys(), ...others])];
     return new WorkflowNotRegisteredError(name, names.length ? closest(name, names) : undefined);

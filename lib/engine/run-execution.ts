@@ -5,7 +5,7 @@ import type { DatabaseClock } from './clock.js';
 import type { Command, CommandIdentity, OutcomeDraft } from './command.js';
 import { DeterministicSource } from './deterministic-source.js';
 import { DeadlineTimer } from './deadline-timer.js';
-import type { WorkflowClass, WorkflowDefinition } from './definition.js';
+import type { WorkflowDefinition, WorkflowReference } from './definition.js';
 import {
   CancelledError,
   NonDeterminismError,
@@ -150,7 +150,7 @@ export class RunExecution {
   }
 
   /** What a class or a name stands for in this process. Throws for a class that is not registered. */
-  findDefinition(workflow: WorkflowClass | string): WorkflowDefinition | undefined {
+  findDefinition(workflow: WorkflowReference): WorkflowDefinition | undefined {
     const definition = this.host.registry.find(workflow);
     if (!definition && typeof workflow !== 'string') throw this.host.registry.notRegistered(workflow);
     return definition;
@@ -201,6 +201,11 @@ export class RunExecution {
   /** The command has its outcome; the code receives it when its turn comes. */
   settle(command: Command, outcome: OutcomeDraft): void {
     this.deliverSoon({ command, outcome });
+  }
+
+  /** The command has its outcome at once, and the code receives it in the same turn: it is recorded with what comes next. */
+  settleAtOnce(command: Command, outcome: OutcomeDraft): void {
+    this.recordAndDeliver({ command, outcome });
   }
 
   private opened(command: Command): void {

@@ -75,7 +75,8 @@ export type RunDetails = RunSummary & { input: unknown } & (
 /** One recorded outcome of a run. */
 export interface HistoryEntry {
   seq: number;
-  kind: 'step' | 'timer' | 'child' | 'cancel';
+  /** A `decision` is whether a step of a flow runs (`when`); its output is the answer. */
+  kind: 'step' | 'timer' | 'child' | 'decision' | 'cancel';
   name: string;
   /** The name with the number of its call (`charge`, `charge#2`); for a child its ref. */
   key: string;

@@ -74,7 +74,7 @@ export class PayloadSerializer {
     if (text === null) return undefined;
     try {
       const plain = text.startsWith(CODED) ? this.decoded(text.slice(CODED.length)) : text;
-      return plain.startsWith(TYPED) ? devalue.parse(plain.slice(1), REVIVERS) : (JSON.parse(plain) as unknown);
+      return fromText(plain);
     } catch (cause) {
       if (cause instanceof UnreadablePayloadError) throw cause;
       throw new UnreadablePayloadError(describe(cause), { cause, advice: 'Restore the row from a backup' });
@@ -142,6 +142,15 @@ export class PayloadSerializer {
 
 function toText(value: unknown, what: string): string {
   return isPlain(value, what) ? JSON.stringify(value) : TYPED + devalue.stringify(value, REDUCERS);
+}
+
+/** The value as it would come back from the database. Throws {@link PayloadError}. */
+export function copyOf(value: unknown, what: string): unknown {
+  return typeof value === 'object' && value !== null ? fromText(toText(value, what)) : value;
+}
+
+function fromText(text: string): unknown {
+  return text.startsWith(TYPED) ? devalue.parse(text.slice(1), REVIVERS) : (JSON.parse(text) as unknown);
 }
 
 /** Whether JSON keeps the value as it is. Throws {@link PayloadError} for what no encoding can keep. */

@@ -176,7 +176,7 @@ export interface CancelMark {
 /** What is recorded that is no outcome: a failed attempt, when a timed wait in a step's body began, a body that unwinds. */
 export type NoteKind = 'retry' | 'begun' | 'unwinding';
 /** Kinds of history rows. */
-export type OutcomeKind = 'step' | 'timer' | 'child' | 'start' | 'cancel' | NoteKind;
+export type OutcomeKind = 'step' | 'timer' | 'child' | 'start' | 'decision' | 'cancel' | NoteKind;
 export type OutcomeStatus = 'completed' | 'failed' | 'cancelled' | 'timeout';
 
 export interface RecordedOutcome {

@@ -2,7 +2,13 @@ import 'reflect-metadata';
 import { Inject, Injectable, type InjectableOptions } from '@nestjs/common';
 import { SCOPE_OPTIONS_METADATA } from '@nestjs/common/constants.js';
 import { currentFrame, type Frame } from '../engine/branch.js';
-import { type StepOptions, stepProblems, type WorkflowOptions } from '../engine/definition.js';
+import {
+  DECLARED_STEP_OPTIONS,
+  type FlowStepOptions,
+  type StepOptions,
+  stepProblems,
+  type WorkflowOptions,
+} from '../engine/definition.js';
 import { callStep, type PlannedStep, planStep } from '../engine/steps.js';
 import { orchestratorToken } from './tokens.js';
 
@@ -12,7 +18,7 @@ const STEPS = Symbol('orchestration:steps');
 /** A step method as its decorator describes it. */
 export interface StepDeclaration {
   method: string;
-  options: StepOptions;
+  options: StepOptions & FlowStepOptions;
 }
 
 /**
@@ -33,7 +39,7 @@ export function Workflow(nameOrOptions: string | WorkflowOptions = {}): ClassDec
  * Makes a method of any provider a step: called inside a run it is recorded, retried and replayed; called outside one it
  * is a plain method. Inside a run it throws StepFailedError when its attempts are used up.
  */
-export function Step(options: StepOptions = {}): MethodDecorator {
+export function Step(options: StepOptions & FlowStepOptions = {}): MethodDecorator {
   return (prototype, property, descriptor: PropertyDescriptor) => {
     const method = String(property);
     const body = descriptor.value as (...args: unknown[]) => unknown;
@@ -53,14 +59,37 @@ export function workflowOptionsOf(target: object): WorkflowOptions | undefined {
   return Reflect.getOwnMetadata(WORKFLOW, target) as WorkflowOptions | undefined;
 }
 
-/** The steps of a class and of those it extends; a method that is overridden counts once. */
-function stepsOf(target: object): StepDeclaration[] {
+/**
+ * The steps of a class and of those it extends, in the order in which they are written: inherited ones first. A method that is
+ * overridden counts once, in its first place.
+ */
+export function stepsOf(target: object): StepDeclaration[] {
   const steps = new Map<string, StepDeclaration>();
-  for (let type: object | null = target; type; type = Object.getPrototypeOf(type) as object | null) {
-    for (const step of (Reflect.getOwnMetadata(STEPS, type) ?? []) as StepDeclaration[])
-      if (!steps.has(step.method)) steps.set(step.method, step);
-  }
+  for (const type of lineageOf(target)) for (const step of declaredIn(type)) steps.set(step.method, step);
   return [...steps.values()];
+}
+
+/** Steps that the class, or one that it extends, overrides by a method that is none. */
+export function unmarkedOverrides(target: object): string[] {
+  const lineage = lineageOf(target);
+  return stepsOf(target)
+    .map(({ method }) => method)
+    .filter((method) => {
+      const last = lineage.findLast((type) => Object.hasOwn((type as { prototype?: object }).prototype ?? {}, method))!;
+      return !declaredIn(last).some((step) => step.method === method);
+    });
+}
+
+/** The class and those it extends, the topmost first. */
+function lineageOf(target: object): object[] {
+  const lineage: object[] = [];
+  for (let type: object | null = target; type; type = Object.getPrototypeOf(type) as object | null)
+    lineage.unshift(type);
+  return lineage;
+}
+
+function declaredIn(type: object): StepDeclaration[] {
+  return (Reflect.getOwnMetadata(STEPS, type) ?? []) as StepDeclaration[];
 }
 
 function recorded(
@@ -98,7 +127,7 @@ export function stepProblemsOf(target: { name: string }): string[] {
   return [
     ...[...twice].map((name) => `${target.name}: the step name '${name}' is used twice`),
     ...steps.flatMap(({ method, options }) =>
-      stepProblems(options).map((problem) => `${target.name}.${method}: ${problem}`),
+      stepProblems(options, DECLARED_STEP_OPTIONS).map((problem) => `${target.name}.${method}: ${problem}`),
     ),
   ];
 }

@@ -1,7 +1,6 @@
 import type { DiscoveryService } from '@nestjs/core';
 import {
   definitionId,
-  type WorkflowClass,
   type WorkflowDefinition,
   type WorkflowHandler,
   type WorkflowOptions,
@@ -9,6 +8,7 @@ import {
 } from '../engine/definition.js';
 import { parseDuration } from '../engine/duration.js';
 import { stepProblemsOf, workflowOptionsOf } from './decorators.js';
+import { flowCode, flowProblemsOf, isFlow } from './flows.js';
 import { engineNameOf } from './tokens.js';
 
 type Provider = ReturnType<DiscoveryService['getProviders']>[number];
@@ -41,14 +41,14 @@ export function explore(discovery: DiscoveryService, engine: string | undefined)
   const problems = [...engineProblems(known), ...assignments.flatMap(featureProblems)];
   const definitions: WorkflowDefinition[] = [];
   for (const [target, provider] of uniqueByClass(all)) {
-    problems.push(...stepProblemsOf(target));
+    problems.push(...stepProblemsOf(target), ...flowProblemsOf(target, provider.instance));
     const options = workflowOptionsOf(target);
     if (!options) continue;
     const engines = enginesOf(target, options, assignments);
     const unknown = engines.filter((name) => !known.includes(name ?? ''));
     problems.push(...unknown.map((name) => `${target.name}: there is no OrchestrationModule ${named(name)}`));
     if (!engines.includes(engine)) continue;
-    const own = [...workflowProblems(options), ...classProblems(target, provider)];
+    const own = [...workflowProblems(options), ...classProblems(provider)];
     problems.push(...own.map((problem) => `${target.name}: ${problem}`));
     if (own.length === 0) definitions.push(toDefinition(target, provider));
   }
@@ -108,13 +108,12 @@ function featureProblems({ classes }: FeatureAssignment): string[] {
     );
 }
 
-function classProblems(target: ProviderClass, provider: Provider): string[] {
+function classProblems(provider: Provider): string[] {
   const problems: string[] = [];
   if (provider.isTransient)
     problems.push('a workflow class must not be transient: the engine needs the one instance of it');
   if (!provider.isDependencyTreeStatic())
     problems.push('a workflow class (or what it injects) must not be request-scoped: a run outlives every request');
-  if (typeof (target.prototype as { run?: unknown }).run !== 'function') problems.push('it has no run method');
   return problems;
 }
 
@@ -132,8 +131,10 @@ function toDefinition(target: ProviderClass, provider: Provider): WorkflowDefini
     queue,
     timeoutMs: timeout === undefined ? undefined : parseDuration(timeout),
     cancelTimeoutMs: parseDuration(cancelTimeout),
-    target: target as unknown as WorkflowClass,
-    run: (input) => (provider.instance as WorkflowHandler).run(input),
+    target,
+    run: isFlow(target)
+      ? flowCode(target, () => provider.instance as object)
+      : (input) => (provider.instance as WorkflowHandler).run(input),
   };
 }
 

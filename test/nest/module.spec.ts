@@ -712,10 +712,10 @@ describe('Wrong definitions', () => {
 
     expect(error).toBeInstanceOf(DefinitionError);
     expect((error as DefinitionError).problems.toSorted()).toEqual([
-      "CompensatingWorkflow.pay: unknown option 'compensate' (known: name, retry, timeout, nonRetryable, retryIf)",
+      "CompensatingWorkflow.pay: unknown option 'compensate' (known: name, retry, timeout, nonRetryable, retryIf, parallel, onError, when)",
       "ElsewhereWorkflow: there is no OrchestrationModule with the name 'archive'",
       "ElsewhereWorkflow: there is no OrchestrationModule with the name 'attic'",
-      'EmptyWorkflow: it has no run method',
+      'EmptyWorkflow: it has neither a run method nor a @Step()',
       'FirstInvoiceWorkflow and SecondInvoiceWorkflow are both invoice@1: give one another name or version',
       'Payments.charge: retry.backoffCoefficient must be at least 1, not 0.5',
       'Payments.charge: retry.jitter must be between 0 and 1, not 2',
