@@ -740,7 +740,7 @@ describe('Wrong definitions', () => {
       `forRoot: schema must be 1 to 63 bytes of letters, digits, '_', '$', '-' and spaces, not '${'x'.repeat(64)}'`,
       "forRoot: unknown option 'retries' (known: dataSource, connection, schema, migrate, worker, payload)",
       'payload.maxBytes must be a whole number from 1, not 0',
-      "payload: unknown option 'compress' (known: maxBytes)",
+      "payload: unknown option 'compress' (known: maxBytes, codec)",
       'worker.concurrency must be a whole number from 1, not 0',
       "worker.lease must be a duration of at least 1000 ms, not '10ms'",
       "worker.pollInterval must be a duration of at least 10 ms, not 'often'",
