@@ -2,8 +2,11 @@ import type { CommitResult, CommittedRun, Placement, RunWrite, Store } from './s
 import { turn } from './turn.js';
 import type { WriteBuffer, WriteResult, WriteSink } from './write-buffer.js';
 
+const MOST_IN_FLIGHT = 2;
 /** A commit takes at most this much, so that one large payload does not hold up everybody else's. */
 const LARGEST_BATCH = { writes: 500, bytes: 1_048_576 };
+
+const NONE: ReadonlySet<string> = new Set();
 
 type Taken = NonNullable<ReturnType<WriteBuffer['take']>>;
 
@@ -21,17 +24,22 @@ export interface CommitQueueHost {
 }
 
 /**
- * Group commit. While a commit is in flight, the writes of all other runs queue; the next commit takes them all as one
- * statement. An idle queue commits at the next turn but one, so batching costs no latency.
+ * Group commit. While commits are in flight, the writes of all other runs queue; the next commit takes them all as one
+ * statement. An idle queue commits at the next turn but one, so batching costs no latency. Two commits may be in flight,
+ * so that this process works on the results of one while the database works on the other.
  *
- * Invariants: a run has at most one write in flight (WriteBuffer), so its writes keep their order; a write is given up
- * only when the database says that the run is no longer ours, or that what it says cannot be stored.
- * Writes that reach other runs go one by one through a second lane, each in a transaction of its own.
+ * Invariants: a run has at most one write in flight (WriteBuffer), so its writes keep their order; two transactions in
+ * flight never touch the same run, so a wake-up is not told before the park that it belongs to; a write is given up only
+ * when the database says that the run is no longer ours, or that what it says cannot be stored.
+ * Writes that reach other runs go one by one, beside these, each in a transaction of its own.
  */
 export class CommitQueue implements WriteSink {
-  private readonly waiting: WriteBuffer[] = [];
+  private waiting: WriteBuffer[] = [];
   private readonly withEffects: Taken[] = [];
-  private isFlushing = false;
+  /** The runs that what is in flight touches. */
+  private readonly touched = new Set<string>();
+  private inFlight = 0;
+  private isGathering = false;
   private isFlushingEffects = false;
 
   constructor(
@@ -41,36 +49,66 @@ export class CommitQueue implements WriteSink {
 
   enqueue(buffer: WriteBuffer): void {
     this.waiting.push(buffer);
-    if (!this.isFlushing) void this.flush();
+    void this.flush();
   }
 
   private async flush(): Promise<void> {
-    this.isFlushing = true;
-    while (this.waiting.length) {
-      // Two turns: in the first, every run that has just received something comes to rest, and ends or parks.
-      await turn();
-      await turn();
-      const batch = this.takeBatch();
-      if (batch.length) await this.commit(batch);
-    }
-    this.isFlushing = false;
+    if (this.isGathering || this.inFlight === MOST_IN_FLIGHT || this.waiting.length === 0) return;
+    this.isGathering = true;
+    // Two turns: in the first, every run that has just received something comes to rest, and ends or parks.
+    await turn();
+    await turn();
+    this.isGathering = false;
+    const batch = this.takeBatch();
+    if (batch.length === 0) return;
+    this.inFlight++;
+    void this.flush();
+    await this.commit(batch);
+    this.inFlight--;
+    this.landed(batch);
   }
 
   private takeBatch(): Taken[] {
+    this.takeWithEffects();
     const batch: Taken[] = [];
     let bytes = 0;
-    while (this.waiting.length && batch.length < LARGEST_BATCH.writes && bytes < LARGEST_BATCH.bytes) {
-      const taken = this.waiting.shift()!.take();
-      if (!taken) continue;
-      if (taken.write.effects) {
-        this.withEffects.push(taken);
-        if (!this.isFlushingEffects) void this.flushEffects();
-      } else {
-        batch.push(taken);
-        bytes += sizeOf(taken.write);
-      }
-    }
+    this.waiting = this.waiting.filter((buffer) => {
+      const isFull = batch.length === LARGEST_BATCH.writes || bytes >= LARGEST_BATCH.bytes;
+      if (isFull || this.isHeldUp(buffer)) return true;
+      const taken = buffer.take();
+      if (!taken) return false;
+      batch.push(taken);
+      bytes += sizeOf(taken.write);
+      return false;
+    });
+    this.departs(batch);
     return batch;
+  }
+
+  private takeWithEffects(): void {
+    this.waiting = this.waiting.filter((buffer) => {
+      if (!buffer.next?.effects || this.isHeldUp(buffer)) return true;
+      const taken = buffer.take()!;
+      this.departs([taken]);
+      this.withEffects.push(taken);
+      return false;
+    });
+    if (!this.isFlushingEffects) void this.flushEffects();
+  }
+
+  private departs(batch: readonly Taken[]): void {
+    for (const { write } of batch) for (const runId of touchedBy(write)) this.touched.add(runId);
+  }
+
+  /** These writes have their results: what they held up may follow. */
+  private landed(batch: readonly Taken[]): void {
+    for (const { write } of batch) for (const runId of touchedBy(write)) this.touched.delete(runId);
+    void this.flush();
+  }
+
+  private isHeldUp(buffer: WriteBuffer): boolean {
+    const { next } = buffer;
+    return this.touched.size > 0 && next !== undefined && touchedBy(next).some((runId) => this.touched.has(runId));
   }
 
   private async commit(batch: Taken[]): Promise<void> {
@@ -110,6 +148,7 @@ export class CommitQueue implements WriteSink {
       } catch (error) {
         await this.isolate([taken], error);
       }
+      this.landed([taken]);
     }
     this.isFlushingEffects = false;
   }
@@ -139,11 +178,8 @@ function failedBy(write: RunWrite, error: string): RunWrite {
 
 function resultOf(write: RunWrite, run: CommittedRun | undefined, made: ReadonlySet<string>): WriteResult {
   if (!run) return { lost: true };
-  return {
-    lost: false,
-    run,
-    refusedChildren: new Set(write.children.map(({ id }) => id).filter((id) => !made.has(id))),
-  };
+  const refused = write.children.filter(({ id }) => !made.has(id));
+  return { lost: false, run, refusedChildren: refused.length ? new Set(refused.map(({ id }) => id)) : NONE };
 }
 
 function sizeOf(write: RunWrite): number {
@@ -153,4 +189,9 @@ function sizeOf(write: RunWrite): number {
     0,
   );
   return move + outcomes + write.children.reduce((sum, child) => sum + (child.input?.length ?? 0), 0);
+}
+
+/** The run itself, and the parent that its end wakes. */
+function touchedBy({ runId, parentId, move }: RunWrite): string[] {
+  return parentId !== null && move !== null && move.to !== 'waiting' ? [runId, parentId] : [runId];
 }

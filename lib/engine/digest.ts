@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { types } from 'node:util';
 
 /**
@@ -6,7 +6,7 @@ import { types } from 'node:util';
  * keys. What cannot be stored (functions, instances without data) counts by its kind, so arguments of any sort have one.
  */
 export function digestOf(value: unknown): string {
-  return createHash('sha256').update(canonical(value, new Set())).digest('base64url').slice(0, 22);
+  return hash('sha256', canonical(value, new Set()), 'base64url').slice(0, 22);
 }
 
 function canonical(value: unknown, ancestors: Set<object>): string {

@@ -97,7 +97,6 @@ export class RunExecution {
   private activeBodies = 0;
   private deliveredSeq = 0;
   private runTime: number;
-  private seenWakes: number;
   private returned: Returned | undefined;
   private cancelledWith: CancelledError | undefined;
   private cancelSeq = 0;
@@ -116,7 +115,6 @@ export class RunExecution {
     this.writes = new WriteBuffer(run, host, (result, write) => this.committed(result, write));
     this.childStarts = new ChildStarts(this, this.writes);
     this.runTime = Math.floor(run.startedAt);
-    this.seenWakes = run.wakes;
   }
 
   /** Runs the code: against its history first, then on. */
@@ -196,6 +194,11 @@ export class RunExecution {
 
   whenDurable(): Promise<void> {
     return this.writes.whenDurable();
+  }
+
+  /** Resolves when the write in flight has its result, whatever that is. */
+  whenAnswered(): Promise<void> {
+    return this.writes.whenAnswered();
   }
 
   /** The command has its outcome; the code receives it when its turn comes. */
@@ -328,16 +331,16 @@ export class RunExecution {
 
   /** Something has happened to the run's row: what it waits for is looked at, once for each count of wakes. */
   touched(wakes: number): void {
-    if (wakes <= this.seenWakes) return;
-    this.seenWakes = wakes;
+    if (wakes <= this.run.wakes) return;
+    this.run.wakes = wakes;
     const awaited = this.children.awaited();
     if (awaited.length) void this.lookUp(() => this.children.look(awaited));
   }
 
   /** A wake whose cause was told in this process: nothing to look up. */
   countWake(wakes: number): boolean {
-    if (wakes !== this.seenWakes + 1) return false;
-    this.seenWakes = wakes;
+    if (wakes !== this.run.wakes + 1) return false;
+    this.run.wakes = wakes;
     return true;
   }
 
@@ -587,7 +590,7 @@ export class RunExecution {
     if (!waits || (wakeAt !== null && wakeAt - this.clock.now() < SHORTEST_PARK_MS)) return;
     this.state = 'parking';
     this.parkedUntil = wakeAt;
-    this.writes.move({ to: 'waiting', wakeAt, waitingFor: JSON.stringify(waits), seenWakes: this.seenWakes });
+    this.writes.move({ to: 'waiting', wakeAt, waitingFor: JSON.stringify(waits) });
   }
 
   /** What the run waits for, or undefined when something of it still runs here. */

@@ -227,8 +227,8 @@ export interface RunEnd {
 export type Move =
   | { to: 'completed'; output: string | null }
   | { to: 'failed' | 'cancelled' | 'blocked'; error: string }
-  /** Gives the slot up until something happens. Refused when a wake has come that `seenWakes` does not count. */
-  | { to: 'waiting'; wakeAt: number | null; waitingFor: string; seenWakes: number };
+  /** Gives the slot up until something happens. Refused when a wake has come that the write's `seenWakes` does not count. */
+  | { to: 'waiting'; wakeAt: number | null; waitingFor: string };
 
 /** What one run has to write: its outcomes, its new children, how it moves on. All or nothing. */
 export interface RunWrite {
@@ -242,6 +242,8 @@ export interface RunWrite {
   outcomes: RecordedOutcome[];
   children: NewRun[];
   move: Move | null;
+  /** The wakes of the run that were known when its move was decided. */
+  seenWakes: number;
   /** Undefined: unchanged. */
   state: string | null | undefined;
   attributes: Attributes | null;

@@ -311,6 +311,8 @@ export class Worker implements ExecutionHost {
   }
 
   private async takeOnClaimed(runs: ClaimedRun[]): Promise<void> {
+    // Of a run that parked and was woken at once, the claim may be answered before the park.
+    for (const run of runs) await this.executions.get(run.id)?.whenAnswered();
     const cold = runs.filter((run) => !this.resumeParked(run));
     const begun = cold.filter((run) => !run.fresh).map((run) => run.id);
     const recorded = begun.length ? await this.parts.store.loadHistories(begun) : new Map<string, RecordedRun>();

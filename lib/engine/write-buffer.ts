@@ -40,11 +40,21 @@ export class WriteBuffer {
     return !this.pending && !this.inFlight;
   }
 
+  /** The open write, if there is one. */
+  get next(): Readonly<RunWrite> | undefined {
+    return this.pending;
+  }
+
   /** Resolves when all that was added so far is committed; never when the run is lost. */
   whenDurable(): Promise<void> {
     const listeners = this.pending ? this.listeners : this.inFlight;
     if (!listeners) return Promise.resolve();
     return new Promise((resolve) => listeners.push((result) => !result.lost && resolve()));
+  }
+
+  /** Resolves when the write in flight has its result, whatever that is. */
+  whenAnswered(): Promise<void> {
+    return new Promise((resolve) => (this.inFlight ? this.inFlight.push(() => resolve()) : resolve()));
   }
 
   addOutcome(outcome: RecordedOutcome): void {
@@ -71,7 +81,9 @@ export class WriteBuffer {
   }
 
   move(move: Move): void {
-    this.open().move = move;
+    const write = this.open();
+    write.move = move;
+    write.seenWakes = this.run.wakes;
   }
 
   addEffects(add: (effects: Effects) => void): void {
@@ -115,6 +127,7 @@ export class WriteBuffer {
         outcomes: [],
         children: [],
         move: null,
+        seenWakes: this.run.wakes,
         state: undefined,
         attributes: null,
         knowsCancel: this.cancelIsKnown,

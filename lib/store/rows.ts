@@ -80,7 +80,7 @@ export function writeToRow(write: RunWrite) {
     error: move && 'error' in move ? move.error : null,
     wake_at: move?.to === 'waiting' ? move.wakeAt : null,
     waiting_for: move?.to === 'waiting' ? move.waitingFor : null,
-    seen_wakes: move?.to === 'waiting' ? move.seenWakes : null,
+    seen_wakes: write.seenWakes,
     knows_cancel: write.knowsCancel,
     has_state: write.state !== undefined,
     state: write.state ?? null,

@@ -11,6 +11,7 @@ import type {
   ClaimedRun,
   ClaimRequest,
   CommitResult,
+  CommittedRun,
   Effects,
   Hints,
   ListFilter,
@@ -294,15 +295,19 @@ export class TypeOrmStore implements Store {
       placement.definitions.map(toSqlText),
       placement.resident,
     ]);
-    return this.toCommitResult(rows);
+    return this.toCommitResult(rows, writes);
   }
 
-  private toCommitResult(rows: CommitRow[]): CommitResult {
+  private toCommitResult(rows: CommitRow[], writes: readonly RunWrite[]): CommitResult {
     const result: CommitResult = { runs: [], woken: [], children: [], cancelled: null, at: this.clock.now() };
+    const told = new Map<string, CommittedRun>();
+    let owned = 0;
     for (const row of rows) {
-      if (row.tag === 'own') {
+      if (row.tag === 'all') {
         result.at = row.at!;
-        result.runs.push({
+        owned = row.wakes!;
+      } else if (row.tag === 'own') {
+        told.set(row.id, {
           id: row.id,
           status: row.status,
           wakes: row.wakes!,
@@ -314,6 +319,10 @@ export class TypeOrmStore implements Store {
       } else {
         result.children.push({ id: row.id, status: row.status, deadline: row.deadline });
       }
+    }
+    for (const write of writes) {
+      const run = told.get(write.runId) ?? (owned === writes.length ? movedAsAsked(write) : undefined);
+      if (run) result.runs.push(run);
     }
     this.clock.synchronise(result.at);
     return result;
@@ -499,7 +508,7 @@ export class TypeOrmStore implements Store {
 }
 
 interface CommitRow {
-  tag: 'own' | 'woken' | 'child';
+  tag: 'all' | 'own' | 'woken' | 'child';
   id: string;
   status: RunStatus;
   wakes: number | null;
@@ -554,4 +563,9 @@ function openTransactionOf(manager: unknown): QueryRunner {
 
 function wrongManager(message: string): ValidationError {
   return new ValidationError('manager', [{ message, path: ['manager'] }]);
+}
+
+/** What became of an owned write of which the database had nothing to say. */
+function movedAsAsked({ runId, move, seenWakes }: RunWrite): CommittedRun {
+  return { id: runId, status: move?.to ?? 'running', wakes: seenWakes, cancel: null, watched: false };
 }

@@ -5,6 +5,7 @@ import { Database } from '../../lib/store/database.js';
 import { migrate } from '../../lib/store/migrate.js';
 import { allStatements, type Statements } from '../../lib/store/statements/all.js';
 import { CHILDREN, OUTCOMES, WRITES } from '../../lib/store/statements/commit.sql.js';
+import { toBeWokenRow } from '../../lib/store/rows.js';
 import { NEW_RUNS } from '../../lib/store/statements/start.sql.js';
 import { closeApps, startApp } from '../support/app.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
@@ -224,7 +225,7 @@ describe('With 100,000 runs', () => {
       wake_at: null,
       waiting_for: null,
     },
-    ...{ seen_wakes: null, knows_cancel: false, has_state: false, state: null, attributes: null },
+    ...{ seen_wakes: 0, knows_cancel: false, has_state: false, state: null, attributes: null },
   };
   const outcome = {
     ...{ run_id: id(90_001), seq: 9, kind: 'step', scope: '', name: 's', ordinal: 1, status: 'completed', digest: 'd' },
@@ -331,6 +332,23 @@ describe('With 100,000 runs', () => {
       expect(nodes.map((node) => node['Index Name'])).toContain(index);
     });
 
+    it('the ends of 500 children, each with its parent, are joined by hashes and indexes', async () => {
+      await client.query(`set plan_cache_mode = ${mode}`);
+      const children = Array.from({ length: 500 }, (_, index) => ({ ...write, id: id(90_501 + index) }));
+      const parents = children.map((_, index) => toBeWokenRow(id(91_501 + index)));
+
+      const nodes = await plan(statements.commitWrites.text, [
+        ...WRITES.parameters([...children, ...parents]),
+        ...OUTCOMES.parameters(children.map((ended) => ({ ...outcome, run_id: ended.id }))),
+        ...CHILDREN.parameters([]),
+        ...[worker, definitions, []],
+      ]);
+
+      const update = nodes.find((node) => node['Node Type'] === 'ModifyTable' && node.Operation === 'Update');
+      expect(update!['Actual Rows']).toBe(1_000);
+      expect(Math.max(...nodes.map((node) => node['Rows Removed by Join Filter'] ?? 0))).toBeLessThan(5_000);
+    });
+
     it('a claim and the look at what is ready need no sort of the queue', async () => {
       await client.query(`set plan_cache_mode = ${mode}`);
       for (const name of ['claimRuns', 'beat'] as const) {
@@ -366,6 +384,8 @@ describe('With 100,000 runs', () => {
     'Relation Name'?: string;
     'Index Name'?: string;
     'Actual Rows'?: number;
+    'Rows Removed by Join Filter'?: number;
+    Operation?: string;
     Plans?: PlanNode[];
   }
 
@@ -397,7 +417,8 @@ describe('With 100,000 runs', () => {
 
 /**
  * 89,000 ended runs, 1,000 of them failed; 1,000 running; 4,000 parked until later, 1,000 due; 5,000 claimable, of which
- * some are nobody's; every tenth run is a child. Two outcomes each.
+ * some are nobody's; every tenth run is a child, and so are 500 of the running ones, of parents that are parked. Two
+ * outcomes each.
  */
 const FILL = `
 insert into orchestration.run (
@@ -412,8 +433,11 @@ select
   end,
   case when n % 7 = 0 then 'other' else 'default' end, n % 3, case when n % 5 = 0 then 'key-' || n end, '1', 'd', '1',
   ('00000000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, 1,
-  case when n % 10 = 0 then ('00000000-0000-7000-8000-' || lpad(to_hex(n / 100), 12, '0'))::uuid end,
-  case when n % 10 = 0 then 'ref-' || n end, n % 10 = 0,
+  case
+    when n between 90501 and 91000 then ('00000000-0000-7000-8000-' || lpad(to_hex(n + 1000), 12, '0'))::uuid
+    when n % 10 = 0 then ('00000000-0000-7000-8000-' || lpad(to_hex(n / 100), 12, '0'))::uuid
+  end,
+  case when n % 10 = 0 or n between 90501 and 91000 then 'ref-' || n end, n % 10 = 0 or n between 90501 and 91000,
   case when n between 90001 and 95000 then ('00000000-0000-7000-8000-' || lpad(to_hex(1 + n % 20), 12, '0'))::uuid end, 1,
   case when n > 95000 then now() - make_interval(secs => 100000 - n) end,
   case when n between 89001 and 90000 then now() - interval '1 minute' when n between 91001 and 95000 then now() + interval '1 day' end,

@@ -61,6 +61,7 @@ export const CHILDREN = new RowSet({
   eager: 'bool',
 });
 
+const epochs = '$2';
 const outcomesAt = 1 + WRITES.width;
 const childrenAt = outcomesAt + OUTCOMES.width;
 const childIds = `$${childrenAt}`;
@@ -85,7 +86,10 @@ const [workerId, definitions, residents] = [`$${after}`, `$${after + 1}`, `$${af
  * nested loops over two sets of hundreds would take longer than all the rest.
  *
  * Takes: WRITES, OUTCOMES, CHILDREN, worker id, definitions, resident runs (see Placement).
- * Returns a row for each owned write ('own'), each woken run ('woken') and each child that is there ('child').
+ * Returns a row that counts the owned writes ('all'), one for each woken run ('woken') and each child that is there ('child'), and
+ * one for each owned write of which there is something to say ('own'): its run is being cancelled, or watched, or was
+ * woken, or did not move as asked. Of the others their number says enough, so that the reply to hundreds is a few rows; only
+ * when some writes are not owned are all that are listed.
  */
 const commitWrites = `
 with locked as (
@@ -158,16 +162,19 @@ wake as (
   select watcher.id from ended cross join lateral @schema.watchers_of(ended.id) as watcher(id) where ended.watched
 ),
 change as (
-  select j.*, j.moves and j.has_state as sets_state, case when j.moves then j.attributes end as new_attributes, wake.id is not null as woken,
+  select j.*, j.moves and j.has_state as sets_state, case when j.moves then j.attributes end as new_attributes,
     case
       when j.moves and j.move in ('completed', 'failed', 'cancelled', 'blocked') and not j.interrupted then j.move
-      when j.moves and j.move = 'waiting' and not j.interrupted and wake.id is null and j.wakes = j.seen_wakes then 'waiting'
+      when j.moves and j.move = 'waiting' and not j.interrupted and not j.woken and j.wakes = j.seen_wakes then 'waiting'
       when not j.moves and j.status = 'waiting' then
         case when j.id = any(${residents}::uuid[]) and j.worker_id in (select id from alive) then 'running' else 'pending' end
     end as next_status
-  from (select *, is_owned and not applied and (move is not null or has_state or attributes is not null) as moves from judged) j
-  left join wake on wake.id = j.id
-  where j.moves or wake.id is not null
+  from (
+    select *, is_owned and not applied and (move is not null or has_state or attributes is not null) as moves,
+      id in (select id from wake) as woken
+    from judged
+  ) j
+  where j.moves or j.woken
 ),
 changed as (
   update @schema.run r
@@ -192,13 +199,20 @@ watcher as (
   from (select id from wake where id <> all($1::uuid[]) order by id) other
   cross join lateral @schema.wake_run(other.id) woken
 )
-select 'own' as tag, o.id, coalesce(changed.status, o.status) as status, coalesce(changed.wakes, o.wakes) as wakes,
-  o.epoch, null as queue, null::uuid as worker_id, o.watched,
-  extract(epoch from o.cancel_requested_at)::float8 * 1000 as cancel_requested_at, o.cancel_reason,
-  null::float8 as deadline,
+select 'all' as tag, null::uuid as id, null as status, count(*)::int as wakes, null::int as epoch, null as queue, null::uuid as worker_id,
+  null::bool as watched, null::float8 as cancel_requested_at, null as cancel_reason, null::float8 as deadline,
   extract(epoch from @schema.engine_now())::float8 * 1000 as at
+from owned
+union all
+select 'own', o.id, coalesce(changed.status, o.status), coalesce(changed.wakes, o.wakes), o.epoch, null, null, o.watched,
+  extract(epoch from o.cancel_requested_at)::float8 * 1000, o.cancel_reason, null, null
 from owned o
 left join changed on changed.id = o.id
+where o.watched
+  or o.cancel_requested_at is not null
+  or coalesce(changed.wakes, o.wakes) <> o.seen_wakes
+  or coalesce(changed.status, o.status) <> coalesce(o.move, 'running')
+  or (select count(*) from owned) <> cardinality(array_remove(${epochs}::int[], null))
 union all
 select 'woken', id, status, wakes, epoch, queue, worker_id, null, null, null, null, null
 from changed

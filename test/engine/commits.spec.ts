@@ -1,0 +1,119 @@
+import pg from 'pg';
+
+import type { Store } from '../../lib/engine/store.js';
+import type { EngineHost } from '../../lib/nest/engine-host.js';
+import { closeApps, startApp, type TestApp } from '../support/app.js';
+import { Barrier } from '../support/barrier.js';
+import { createTestDatabase, type TestDatabase } from '../support/database.js';
+import { HeldRows } from '../support/held-rows.js';
+import { until } from '../support/until.js';
+import { workflow } from '../support/workflow.js';
+
+let database: TestDatabase;
+let sql: pg.Client;
+
+beforeEach(async () => {
+  database = await createTestDatabase();
+  sql = new pg.Client({ connectionString: database.url });
+  await sql.connect();
+});
+
+afterEach(async () => {
+  await HeldRows.releaseAll();
+  await closeApps();
+  await sql.end();
+  await database.drop();
+});
+
+async function epochOf(runId: string): Promise<number> {
+  const { rows } = await sql.query<{ epoch: number }>('select epoch from orchestration.run where id = $1', [runId]);
+  return rows[0]!.epoch;
+}
+
+describe('the commits of a worker', () => {
+  const Quick = workflow('quick', ({ ctx }) => ctx.step('work', () => 'done'));
+
+  it('one that waits for a lock does not hold up the runs that are not in it', async () => {
+    const step = new Barrier();
+    const Held = workflow('held', ({ ctx }) => ctx.step('work', () => step.pass().then(() => 'late')));
+    const app = await startApp({ database, providers: [Held, Quick] });
+    const held = await app.orchestrator.start(Held, undefined);
+    await step.reached();
+    const rows = await HeldRows.hold(database, held.id);
+    step.open();
+    await rows.untilWaiting(1);
+
+    const outputs = await Promise.all([1, 2, 3].map(() => app.orchestrator.execute(Quick, undefined)));
+
+    expect(outputs).toEqual(['done', 'done', 'done']);
+    await rows.release();
+    expect(await held.result()).toBe('late');
+  });
+
+  it('a claim that is answered before the park it follows goes on with the same code', async () => {
+    let passes = 0;
+    const Sleeper = workflow('sleeper', async ({ ctx }) => {
+      passes++;
+      await ctx.sleep('1h');
+    });
+    const app = await startApp({ database, providers: [Sleeper] });
+    const park = await holdReplies(app, (write) => write.move?.to === 'waiting');
+    const { id } = await app.orchestrator.start(Sleeper, undefined);
+    await park.reached();
+    await app.orchestrator.cancel(id, { reason: 'changed my mind' });
+    await until('the run was claimed again', async () => (await epochOf(id)) === 2);
+    park.open();
+
+    await expect(app.orchestrator.result(id)).rejects.toMatchObject({ reason: 'changed my mind' });
+    expect(passes).toBe(1);
+    expect((await workerOf(app)).load).toEqual({ running: 0, parked: 0 });
+  });
+
+  it('the end of a child is not committed beside the park of its parent', async () => {
+    const first = new Barrier();
+    const second = new Barrier();
+    const First = workflow('first', ({ ctx }) => ctx.step('work', () => first.pass().then(() => 1)));
+    const Second = workflow('second', ({ ctx }) => ctx.step('work', () => second.pass().then(() => 2)));
+    const Parent = workflow('parent', ({ children }) =>
+      Promise.all([children.call(First, undefined), children.call(Second, undefined)]),
+    );
+    const app = await startApp({ database, providers: [Parent, First, Second, Quick] });
+    const parent = await app.orchestrator.start(Parent, undefined);
+    await Promise.all([first.reached(), second.reached()]);
+    const park = await holdReplies(app, (write) => write.move?.to === 'waiting');
+    first.open();
+    await park.reached();
+    second.open();
+
+    // Others overtake it: what holds the second child up is not the queue.
+    expect(await app.orchestrator.execute(Quick, undefined)).toBe('done');
+    const { items } = await app.orchestrator.listChildren(parent.id, { status: 'running' });
+    expect(items).toMatchObject([{ workflow: 'second' }]);
+    park.open();
+    expect(await parent.result()).toEqual([1, 2]);
+  });
+});
+
+async function engineOf(app: TestApp) {
+  return app.context.get<EngineHost>('EngineHost:', { strict: false }).engine();
+}
+
+async function workerOf(app: TestApp) {
+  return (await engineOf(app)).worker!;
+}
+
+/** Keeps the replies to commits with such a write back, after the database has made them, until the barrier opens. */
+async function holdReplies(
+  app: TestApp,
+  isHeld: (write: Parameters<Store['commit']>[0][number]) => boolean,
+): Promise<Barrier> {
+  const barrier = new Barrier();
+  const { store } = await engineOf(app);
+  const commit = store.commit.bind(store);
+  store.commit = async (writes, placement) => {
+    const result = await commit(writes, placement);
+    if (writes.some(isHeld)) await barrier.pass();
+    return result;
+  };
+  return barrier;
+}
