@@ -42,9 +42,11 @@ export {
   EmbeddedDatabaseError,
   FlowError,
   InsideRunError,
+  InsideTransactionError,
   NonDeterminismError,
   NonRetryableError,
   NotInRunError,
+  NotInTransactionError,
   OrchestrationError,
   PayloadError,
   ResultTimeoutError,
@@ -94,3 +96,4 @@ export { type GoTo, goTo } from './flow/go-to.js';
 export { InjectOrchestrator, Step, Workflow } from './nest/decorators.js';
 export type { OrchestrationModuleOptions, WorkerOptions } from './nest/module-options.js';
 export { OrchestrationModule } from './nest/orchestration.module.js';
+export type { StepManager } from './store/app-transactions.js';

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -8,6 +8,7 @@ import { Controller, Injectable, Post } from '@nestjs/common';
 import { TypeOrmModule } from '@nestjs/typeorm';
 import type { Observable } from 'rxjs';
 import type { EntityManager } from 'typeorm';
+import ts from 'typescript';
 
 import * as api from '../lib/index.js';
 import {
@@ -64,6 +65,8 @@ describe('The package', () => {
     const beside = [
       'FlowError',
       'InsideRunError',
+      'InsideTransactionError',
+      'NotInTransactionError',
       'RunPoisonedError',
       'UnreadablePayloadError',
       'stopEmbeddedPostgres',
@@ -97,7 +100,20 @@ describe('The package', () => {
     expect(membersOf(RunContext)).toEqual(
       expect.arrayContaining([
         ...['runId', 'workflow', 'version', 'key', 'parentId', 'rootId', 'tenant', 'attributes', 'signal', 'logger'],
-        ...['now', 'random', 'uuid', 'sleep', 'sleepUntil', 'step', 'currentStep', 'all', 'allSettled', 'race', 'any'],
+        ...[
+          'now',
+          'random',
+          'uuid',
+          'sleep',
+          'sleepUntil',
+          'step',
+          'currentStep',
+          'manager',
+          'all',
+          'allSettled',
+          'race',
+          'any',
+        ],
         ...['map', 'shield', 'setState', 'setAttributes'],
       ]),
     );
@@ -147,6 +163,24 @@ describe('The package', () => {
         [],
       );
       expect(files.filter((path) => /\.spec\.|^dist\/test/.test(path))).toEqual([]);
+    });
+
+    it('has the types of a package with it: ctx.manager is the EntityManager of TypeORM', () => {
+      const file = join(folder, 'consumer.mts');
+      writeFileSync(
+        file,
+        `import type { RunContext } from 'nestjs-orchestration';
+        export const isActive = (ctx: RunContext): boolean => ctx.manager.queryRunner!.isTransactionActive;`,
+      );
+      const { NodeNext } = ts.ModuleKind;
+      const program = ts.createProgram([file], {
+        ...{ module: NodeNext, moduleResolution: ts.ModuleResolutionKind.NodeNext, target: ts.ScriptTarget.ES2022 },
+        ...{ strict: true, noEmit: true, skipLibCheck: true, experimentalDecorators: true, types: [] },
+      });
+
+      const problems = ts.getPreEmitDiagnostics(program).map(({ messageText }) => messageText);
+
+      expect(problems).toEqual([]);
     });
 
     it.each([

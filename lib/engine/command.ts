@@ -3,6 +3,7 @@ import { type CancelledError, UnreadablePayloadError } from './errors.js';
 import type { RunExecution } from './run-execution.js';
 import type { WaitingFor } from './run.js';
 import type { OutcomeKind, RecordedOutcome } from './store.js';
+import type { CommitEnd, OutcomeWrite } from './transactions.js';
 
 /** What a command is known by in the history: stable over replays because calls are numbered in the order they are made. */
 export interface CommandIdentity {
@@ -25,8 +26,11 @@ export function displayKey(name: string, ordinal: number): string {
 }
 
 /** A part of an outcome that the command knows; the run adds its place and time. */
-export type OutcomeDraft = Partial<Pick<RecordedOutcome, 'output' | 'error' | 'attempts' | 'childId'>> &
-  Pick<RecordedOutcome, 'status'>;
+export interface OutcomeDraft
+  extends Partial<Pick<RecordedOutcome, 'output' | 'error' | 'attempts' | 'childId'>>, Pick<RecordedOutcome, 'status'> {
+  /** Records it together with what else its transaction holds, instead of by the run's next write; `undone`: nothing was kept. */
+  commit?: (write: OutcomeWrite) => Promise<CommitEnd | 'undone'>;
+}
 
 /**
  * A durable call that workflow code has made and awaits: a step, a timer, a child. It is begun once replay has found no

@@ -82,6 +82,11 @@ export interface StepOptions {
   nonRetryable?: ErrorKind[];
   /** Asked after each failed attempt; false ends the step. */
   retryIf?: (error: unknown) => boolean;
+  /**
+   * Runs the body inside a transaction on the app's TypeORM DataSource, `ctx.manager`, in which its outcome commits too: what
+   * it writes is there exactly once. Default false.
+   */
+  transactional?: boolean;
 }
 
 /** Options of `@Step` that only the steps of a flow have. */
@@ -132,6 +137,7 @@ const STEP_OPTIONS = new Set<string>([
   'timeout',
   'nonRetryable',
   'retryIf',
+  'transactional',
 ] satisfies (keyof StepOptions)[]);
 /** What `@Step` knows; what of it the step of a flow may have only, the flow checks. */
 export const DECLARED_STEP_OPTIONS: ReadonlySet<string> = new Set<string>([
@@ -156,11 +162,21 @@ export function stepProblems(options: StepOptions, known: ReadonlySet<string> = 
   if (options.name !== undefined && !isName(options.name)) problems.push('name must be a text that is not empty');
   if (options.retryIf !== undefined && typeof options.retryIf !== 'function')
     problems.push('retryIf must be a function');
+  if (options.transactional !== undefined && typeof options.transactional !== 'boolean')
+    problems.push(`transactional must be true or false, not ${JSON.stringify(options.transactional)}`);
   for (const kind of options.nonRetryable ?? []) {
     if (typeof kind !== 'string' && typeof kind !== 'function')
       problems.push(`nonRetryable takes error classes and names, not ${String(kind)}`);
   }
   return [...problems, ...durationProblems({ timeout: options.timeout }), ...retryProblems(options.retry ?? {})];
+}
+
+/** Why a transactional step is refused where the engine was given no DataSource of the app. */
+export function needsDataSource(): string {
+  return (
+    'transactional: true needs a TypeORM DataSource of the app, in whose transactions its body writes: register one with ' +
+    'TypeOrmModule, or give forRoot a `dataSource` (instead of a `connection`)'
+  );
 }
 
 function durationProblems(durations: Record<string, unknown>): string[] {

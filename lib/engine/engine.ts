@@ -7,6 +7,7 @@ import { Results } from './results.js';
 import type { PayloadSerializer } from './serialization.js';
 import { StartQueue } from './start-queue.js';
 import type { CancelRequest, CancelResult, NewRun, Placement, StartResult, Store, WokenRun } from './store.js';
+import type { Transactions } from './transactions.js';
 import { HintBuffer } from './hint-buffer.js';
 import { Worker, type WorkerSettings } from './worker.js';
 
@@ -20,6 +21,8 @@ export interface EngineParts {
   /** Undefined: this process starts and watches runs, and executes none. */
   worker: WorkerSettings | undefined;
   events: EventSink;
+  /** For transactional steps. Undefined: the app has no DataSource. */
+  transactions: Transactions | undefined;
   warn(message: string): void;
 }
 
@@ -35,7 +38,7 @@ export class Engine {
   private live: { askedAt: number; answer: Promise<{ workflow: string; version: number }[]> } | undefined;
 
   constructor(parts: EngineParts) {
-    const { store, clock, serializer, registry, events, warn } = parts;
+    const { store, clock, serializer, registry, events, transactions, warn } = parts;
     this.store = store;
     this.serializer = serializer;
     this.registry = registry;
@@ -45,7 +48,10 @@ export class Engine {
     const cancel = (runId: string, request: CancelRequest) => this.cancel(runId, request);
     this.worker =
       parts.worker &&
-      new Worker({ store, clock, serializer, registry, events, onEnd, resolveVersion, cancel, warn }, parts.worker);
+      new Worker(
+        { store, clock, serializer, registry, events, transactions, onEnd, resolveVersion, cancel, warn },
+        parts.worker,
+      );
     this.results = new Results(store, serializer, (runId) => this.whereIs(runId));
     this.starts = new StartQueue(
       store,

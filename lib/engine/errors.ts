@@ -93,6 +93,34 @@ export class InsideRunError extends OrchestrationError {
   }
 }
 
+/** `ctx.manager` was used where there is no transaction of a step. */
+export class NotInTransactionError extends OrchestrationError {
+  readonly code = 'NOT_IN_TRANSACTION';
+
+  constructor() {
+    super(
+      'ctx.manager was used outside a transactional step. It works in the body of a step with the option `transactional: true`: ' +
+        '@Step({ transactional: true }), or ctx.step(name, body, { transactional: true }).',
+    );
+  }
+}
+
+/** A durable call was made in the body of a transactional step. */
+export class InsideTransactionError extends OrchestrationError {
+  readonly code = 'INSIDE_TRANSACTION';
+
+  constructor(
+    readonly call: string,
+    readonly step: string,
+  ) {
+    super(
+      `The body of transactional step '${step}' asked for ${call}. A transaction, with its connection and its locks, is not held ` +
+        'while a run waits: make that call before or after the step. A run that shall start with the transaction is started by ' +
+        'orchestrator.start(workflow, input, { manager: ctx.manager }).',
+    );
+  }
+}
+
 /** No workflow of that name (and version) is registered here or by a live worker. */
 export class WorkflowNotRegisteredError extends OrchestrationError {
   readonly code = 'WORKFLOW_NOT_REGISTERED';

@@ -67,7 +67,16 @@ export function backoffMs(policy: RetryPolicy, attempt: number, random: number):
 export type ErrorKind = string | (abstract new (...args: never[]) => Error);
 
 const RETRYABLE_CLIENT_STATUS = new Set([408, 425, 429]);
-const FINAL_CODES = new Set(['PAYLOAD', 'VALIDATION', 'CHILD_REF_CONFLICT', 'DEPTH_LIMIT', 'NOT_IN_RUN', 'INSIDE_RUN']);
+const FINAL_CODES = new Set([
+  'PAYLOAD',
+  'VALIDATION',
+  'CHILD_REF_CONFLICT',
+  'DEPTH_LIMIT',
+  'NOT_IN_RUN',
+  'INSIDE_RUN',
+  'NOT_IN_TRANSACTION',
+  'INSIDE_TRANSACTION',
+]);
 
 /** Whether another attempt makes sense after this error: not for what says or shows that it would end the same way. */
 export function isRetryable(error: unknown, nonRetryable: readonly ErrorKind[] = []): boolean {

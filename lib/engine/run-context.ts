@@ -2,13 +2,14 @@ import { v4 as uuid } from 'uuid';
 import { frameFor, tolerant } from './current-run.js';
 import type { StepOptions } from './definition.js';
 import { type Duration, parseDuration } from './duration.js';
-import { NotInRunError, ValidationError } from './errors.js';
+import { NotInRunError, NotInTransactionError, ValidationError } from './errors.js';
 import type { Attributes } from './run.js';
 import { attributesProblem } from './start-options.js';
 import type { StepContext } from './step-execution.js';
 import { callStep, checkedPlan } from './steps.js';
 import { all, allSettled, any, type Branches, mapInBranches, race, type SettledBranch, shield } from './structure.js';
 import { TimerCommand } from './timer.js';
+import type { StepManager } from './transactions.js';
 
 /** What `ctx.logger` has: Nest's Logger without its static side. */
 export interface RunLogger {
@@ -76,6 +77,13 @@ export class RunContext {
     const { attempt } = frameFor('ctx.currentStep');
     if (!attempt) throw new NotInRunError('ctx.currentStep (in a run, but outside the body of a step)');
     return attempt.context;
+  }
+
+  /** TypeORM's EntityManager of the transaction that this step's outcome commits in. @throws NotInTransactionError */
+  get manager(): StepManager {
+    const { attempt } = frameFor('ctx.manager');
+    if (!attempt?.transaction) throw new NotInTransactionError();
+    return attempt.transaction.manager;
   }
 
   /** The run's time: that of the last outcome that the code received, the same in every replay. In a step body: now. */

@@ -8,12 +8,13 @@ import { DeadlineTimer } from './deadline-timer.js';
 import type { WorkflowDefinition, WorkflowReference } from './definition.js';
 import {
   CancelledError,
+  InsideTransactionError,
   NonDeterminismError,
   RunPoisonedError,
   RunTimeoutError,
   UnreadablePayloadError,
 } from './errors.js';
-import { History } from './history.js';
+import { describeCall, History } from './history.js';
 import { LazyAbortSignal } from './lazy-abort-signal.js';
 import type { WorkflowRegistry } from './registry.js';
 import { Replay } from './replay.js';
@@ -33,6 +34,7 @@ import type {
   RunWrite,
   Store,
 } from './store.js';
+import type { Transactions } from './transactions.js';
 import { turn } from './turn.js';
 import { WriteBuffer, type WriteResult, type WriteSink } from './write-buffer.js';
 
@@ -45,6 +47,8 @@ export interface ExecutionHost extends WriteSink {
   readonly serializer: PayloadSerializer;
   readonly registry: WorkflowRegistry;
   readonly store: Store;
+  /** Undefined: the app has no DataSource. */
+  readonly transactions: Transactions | undefined;
   /** Cancels a run at once, with its descendants. Throws RunNotFoundError. */
   cancel(runId: string, request: CancelRequest): Promise<{ cancelled: number; requested: number }>;
   /** The version that a name stands for which this process does not register. Throws WorkflowNotRegisteredError. */
@@ -61,7 +65,7 @@ export interface ExecutionHost extends WriteSink {
   /** The process shuts down: no further step body begins. */
   readonly isDraining: boolean;
   /** A write of the run is committed. */
-  committed(execution: RunExecution, write: RunWrite): void;
+  committed(execution: RunExecution, write: Pick<RunWrite, 'outcomes' | 'move'>): void;
 }
 
 /**
@@ -136,6 +140,8 @@ export class RunExecution {
     command.afterSeq = this.deliveredSeq;
     command.askedAt = this.runTime;
     if (this.isOver) return;
+    if (attempt?.transaction)
+      return command.endBy(new InsideTransactionError(describeCall(identity), attempt.context.step));
     if (attempt) return this.issueNested(command, attempt);
     const cancellation = command.branch.cancellation;
     if (cancellation) return command.endBy(cancellation);
@@ -431,6 +437,10 @@ export class RunExecution {
   private async deliverReady(): Promise<void> {
     this.isDelivering = true;
     for (let delivery = this.ready.shift(); delivery && this.state === 'live'; delivery = this.ready.shift()) {
+      if (delivery.outcome?.commit) {
+        await this.commitAndDeliver(delivery.command!, delivery.outcome, delivery.outcome.commit);
+        continue;
+      }
       // Asked for before anything is written: the commit queue, which also waits a turn, then takes what the code does upon it too.
       const quiescence = turn();
       this.recordAndDeliver(delivery);
@@ -440,9 +450,38 @@ export class RunExecution {
     this.checkParking();
   }
 
-  private recordAndDeliver({ command, outcome, cancel }: Delivery): void {
+  private recordAndDeliver(delivery: Delivery): void {
+    const { command } = delivery;
     if (command && !command.open) return;
-    const recorded: RecordedOutcome = {
+    const recorded = this.inItsPlace(delivery);
+    this.writes.addOutcome(recorded);
+    this.deliver(recorded, command);
+  }
+
+  /**
+   * Delivers an outcome that is recorded in a transaction of its own, once that is committed. An entry gets its place only
+   * when those before it are durable: a crash between the two commits would keep this one without them.
+   */
+  private async commitAndDeliver(
+    command: Command,
+    outcome: OutcomeDraft,
+    commit: NonNullable<OutcomeDraft['commit']>,
+  ): Promise<void> {
+    if (!this.writes.isDurable) await this.writes.whenDurable();
+    if (!command.open || this.state !== 'live') return;
+    const { id: runId, epoch } = this.run;
+    const recorded = this.inItsPlace({ command, outcome });
+    const end = await commit({ runId, epoch, outcome: recorded });
+    if (end === 'undone' || this.isOver) return;
+    if (end === 'lost') return this.leave(undefined);
+    this.host.committed(this, { outcomes: [recorded], move: null });
+    const quiescence = turn();
+    this.deliver(recorded, command);
+    await quiescence;
+  }
+
+  private inItsPlace({ command, outcome, cancel }: Delivery): RecordedOutcome {
+    return {
       ...(command?.identity ?? { kind: 'cancel', scope: '', name: 'cancel', ordinal: 1 }),
       seq: this.history.nextSeq(),
       status: outcome?.status ?? 'cancelled',
@@ -457,8 +496,6 @@ export class RunExecution {
       finishedAt: Math.max(Math.floor(this.clock.now()), this.runTime),
       childId: outcome?.childId ?? null,
     };
-    this.writes.addOutcome(recorded);
-    this.deliver(recorded, command);
   }
 
   private deliver(outcome: RecordedOutcome, command: Command | undefined): void {

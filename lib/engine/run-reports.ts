@@ -12,7 +12,12 @@ export function reportEnd(events: EventSink, run: ClaimedRun, status: TerminalSt
   if (events.observed) events.next(eventOf(run, `run.${status}`, at));
 }
 
-export function reportWrite(events: EventSink, run: ClaimedRun, write: RunWrite, at: number): void {
+export function reportWrite(
+  events: EventSink,
+  run: ClaimedRun,
+  write: Pick<RunWrite, 'outcomes' | 'move'>,
+  at: number,
+): void {
   if (!events.observed) return;
   for (const outcome of write.outcomes) reportStep(events, run, outcome, at);
   if (write.move?.to === 'waiting') events.next(eventOf(run, 'run.waiting', at));

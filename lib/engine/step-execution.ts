@@ -1,5 +1,5 @@
 import { type Branch, runInFrame } from './branch.js';
-import { Command, displayKey } from './command.js';
+import { Command, displayKey, type OutcomeDraft } from './command.js';
 import { LazyAbortSignal } from './lazy-abort-signal.js';
 import { DeterministicSource } from './deterministic-source.js';
 import { DeadlineTimer } from './deadline-timer.js';
@@ -10,6 +10,7 @@ import type { RunExecution } from './run-execution.js';
 import type { WaitingFor } from './run.js';
 import { reviveError } from './stored-error.js';
 import type { RecordedOutcome } from './store.js';
+import type { OpenTransaction } from './transactions.js';
 
 /** What the body of a step knows of itself. */
 export interface StepContext {
@@ -28,6 +29,8 @@ export interface StepPlan {
   timeoutMs: number | undefined;
   nonRetryable: readonly ErrorKind[];
   retryIf: ((error: unknown) => boolean) | undefined;
+  /** Whether the body's writes commit together with its outcome. */
+  transactional: boolean;
   body(context: StepContext): unknown;
 }
 
@@ -37,6 +40,8 @@ export interface StepAttempt {
   readonly scope: string;
   /** Random bytes that are the same in every pass over this attempt. */
   readonly source: DeterministicSource;
+  /** What the body of a transactional step writes in. */
+  readonly transaction: OpenTransaction | undefined;
   /** A durable call inside the body has begun, or has stopped, to wait without running anything. */
   waits(delta: 1 | -1): void;
 }
@@ -52,7 +57,7 @@ export interface StepAttempt {
  * from its beginning: calls that have an outcome give it, waits for children go on, everything else ends at once.
  */
 export class StepCommand extends Command {
-  private attempts = 0;
+  protected attempts = 0;
   private running: RunningAttempt | undefined;
   private unwindsBy: CancelledError | undefined;
 
@@ -124,7 +129,7 @@ export class StepCommand extends Command {
     else this.execution.standingChanged(this);
   }
 
-  private startAttempt(): void {
+  protected startAttempt(): void {
     const { execution } = this;
     if (!execution.mayBeginBodies) return;
     const attempt = new RunningAttempt(execution, this.branch, {
@@ -137,10 +142,16 @@ export class StepCommand extends Command {
     });
     this.running = attempt;
     if (this.unwindsBy) attempt.abort(this.unwindsBy);
-    void attempt.run(this.plan.body).then(
-      (value) => this.ended(attempt, { value }),
-      (error: unknown) => this.ended(attempt, { error }),
-    );
+    void attempt
+      .run((context) => this.perform(attempt, context))
+      .then(
+        (value) => this.ended(attempt, { value }),
+        (error: unknown) => this.ended(attempt, { error }),
+      );
+  }
+
+  protected perform(_attempt: RunningAttempt, context: StepContext): unknown {
+    return this.plan.body(context);
   }
 
   /** The late end of an attempt that timed out, was cancelled or replaced changes nothing. */
@@ -166,10 +177,14 @@ export class StepCommand extends Command {
     } catch (error) {
       return this.fail(error);
     }
-    this.execution.settle(this, { status: 'completed', output, attempts: this.attempts });
+    this.complete({ status: 'completed', output, attempts: this.attempts });
   }
 
-  private failAttempt(error: unknown): void {
+  protected complete(outcome: OutcomeDraft): void {
+    this.execution.settle(this, outcome);
+  }
+
+  protected failAttempt(error: unknown): void {
     let mayRetry: boolean;
     try {
       mayRetry =
@@ -186,7 +201,7 @@ export class StepCommand extends Command {
     this.retryAt(due);
   }
 
-  private fail(error: unknown): void {
+  protected fail(error: unknown): void {
     this.execution.settle(this, {
       status: 'failed',
       error: this.execution.serializer.encodeError(error),
@@ -206,7 +221,7 @@ interface AttemptFacts {
 }
 
 /** A body while it runs: its signal, its timeout, and whether it only waits for durable calls of its own. */
-class RunningAttempt implements StepAttempt {
+export class RunningAttempt implements StepAttempt {
   readonly context: StepContext;
   readonly scope: string;
   private ownSource: DeterministicSource | undefined;
@@ -214,6 +229,7 @@ class RunningAttempt implements StepAttempt {
   private readonly branch: Branch;
   private readonly timer: DeadlineTimer | undefined;
   private timedOut: ((error: StepTimeoutError) => void) | undefined;
+  transaction: OpenTransaction | undefined;
   private openWaits = 0;
   private isRunning = true;
   isActive = false;
@@ -248,6 +264,10 @@ class RunningAttempt implements StepAttempt {
     );
     if (!this.timer) return await code;
     return await Promise.race([code, new Promise<never>((_, reject) => (this.timedOut = reject))]);
+  }
+
+  get isOver(): boolean {
+    return !this.isRunning;
   }
 
   get source(): DeterministicSource {

@@ -1,11 +1,12 @@
 import type { Frame } from './branch.js';
 import { tolerant } from './current-run.js';
-import { type StepOptions, stepProblems } from './definition.js';
+import { needsDataSource, type StepOptions, stepProblems } from './definition.js';
 import { digestOf } from './digest.js';
 import { parseDuration } from './duration.js';
 import { ValidationError } from './errors.js';
 import { toRetryPolicy } from './retry-policy.js';
 import { StepCommand, type StepContext, type StepPlan } from './step-execution.js';
+import { TransactionalStepCommand } from './transactional-step.js';
 
 export type PlannedStep = Omit<StepPlan, 'body'>;
 
@@ -16,6 +17,7 @@ export function planStep(options: StepOptions): PlannedStep {
     timeoutMs: options.timeout === undefined ? undefined : parseDuration(options.timeout),
     nonRetryable: options.nonRetryable ?? [],
     retryIf: options.retryIf,
+    transactional: options.transactional ?? false,
   };
 }
 
@@ -38,10 +40,20 @@ export interface StepCall {
   body(context: StepContext): unknown;
 }
 
-/** Runs a step of the current run, or gives its recorded outcome. */
+/** Runs a step of the current run, or gives its recorded outcome. Inside a transactional step it is a part of that one. */
 export function callStep(frame: Frame, { name, args, plan, body }: StepCall): Promise<unknown> {
+  const { execution, branch, attempt } = frame;
+  if (attempt?.transaction) return tolerant(plainCall(body, attempt.context));
+  if (plan.transactional && !execution.host.transactions) throw new ValidationError(`Step '${name}'`, [NO_DATA_SOURCE]);
   const digest = args.length ? digestOf(args) : null;
-  const command = new StepCommand(frame.execution, frame.branch, digest, { ...plan, body });
-  frame.execution.issue(command, { kind: 'step', name }, frame);
+  const Kind = plan.transactional ? TransactionalStepCommand : StepCommand;
+  const command = new Kind(execution, branch, digest, { ...plan, body });
+  execution.issue(command, { kind: 'step', name }, frame);
   return tolerant(command.promise);
 }
+
+async function plainCall(body: StepCall['body'], context: StepContext): Promise<unknown> {
+  return await body(context);
+}
+
+const NO_DATA_SOURCE = { message: needsDataSource(), path: ['transactional'] };

@@ -29,6 +29,7 @@ import type {
   Store,
   WokenRun,
 } from './store.js';
+import type { Transactions } from './transactions.js';
 import type { WriteBuffer } from './write-buffer.js';
 
 const LARGEST_CLAIM = 200;
@@ -52,6 +53,8 @@ export interface WorkerParts {
   serializer: PayloadSerializer;
   registry: WorkflowRegistry;
   events: EventSink;
+  /** Undefined: the app has no DataSource. */
+  transactions: Transactions | undefined;
   onEnd(end: RunEnd): void;
   cancel(runId: string, request: CancelRequest): Promise<{ cancelled: number; requested: number }>;
   resolveVersion(workflow: string): Promise<number>;
@@ -201,6 +204,10 @@ export class Worker implements ExecutionHost {
     return this.parts.store;
   }
 
+  get transactions(): Transactions | undefined {
+    return this.parts.transactions;
+  }
+
   cancel(runId: string, request: CancelRequest): Promise<{ cancelled: number; requested: number }> {
     return this.parts.cancel(runId, request);
   }
@@ -240,7 +247,7 @@ export class Worker implements ExecutionHost {
     this.slotFreed();
   }
 
-  committed(execution: RunExecution, write: RunWrite): void {
+  committed(execution: RunExecution, write: Pick<RunWrite, 'outcomes' | 'move'>): void {
     reportWrite(this.parts.events, execution.run, write, this.clock.now());
     if (this.isDraining) this.onIdle?.();
   }

@@ -7,17 +7,26 @@ import type { PostgresOptions } from '../store/database.js';
 import type { OrchestrationModuleOptions } from './module-options.js';
 
 /**
- * Which database: the one that the options name; else the app's default TypeORM DataSource, if it is PostgreSQL; else the
- * embedded one, which production refuses.
+ * The app's TypeORM DataSource that the engine shares the database of: the one that the options name, else the default one,
+ * if it is PostgreSQL. Undefined when the engine has a connection of its own, or there is none.
  */
-export async function connectionFor(
+export function dataSourceOf(
   { dataSource, connection }: OrchestrationModuleOptions,
   moduleRef: ModuleRef,
-): Promise<PostgresOptions> {
-  if (connection) return connection;
+): DataSource | undefined {
+  if (connection) return undefined;
   if (dataSource !== undefined) return named(dataSource, moduleRef);
   const appDataSource = find(moduleRef, DataSource);
-  if (appDataSource?.options.type === 'postgres') return appDataSource.options;
+  return appDataSource?.options.type === 'postgres' ? appDataSource : undefined;
+}
+
+/** Which database: the options' connection, else that of the app's DataSource, else the embedded one, which production refuses. */
+export async function connectionFor(
+  { connection }: OrchestrationModuleOptions,
+  dataSource: DataSource | undefined,
+): Promise<PostgresOptions> {
+  if (connection) return connection;
+  if (dataSource) return dataSource.options as PostgresOptions;
   if (process.env['NODE_ENV'] === 'production') {
     throw new EmbeddedDatabaseError(
       'No database is configured, and the embedded PostgreSQL is not for production (NODE_ENV=production). ' +
@@ -27,7 +36,7 @@ export async function connectionFor(
   return embeddedPostgres();
 }
 
-function named(dataSource: string | InjectionToken | DataSource, moduleRef: ModuleRef): PostgresOptions {
+function named(dataSource: string | InjectionToken | DataSource, moduleRef: ModuleRef): DataSource {
   const found = isDataSource(dataSource)
     ? dataSource
     : tokensOf(dataSource)
@@ -41,7 +50,7 @@ function named(dataSource: string | InjectionToken | DataSource, moduleRef: Modu
     throw new DefinitionError([
       `forRoot: the DataSource is of type '${found.options.type}', and only 'postgres' is supported`,
     ]);
-  return found.options;
+  return found;
 }
 
 /** The tokens under which @nestjs/typeorm registers a DataSource of that name. */

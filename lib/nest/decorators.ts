@@ -131,3 +131,8 @@ export function stepProblemsOf(target: { name: string }): string[] {
     ),
   ];
 }
+
+/** `OrderWorkflow.reserve` of each step of a class whose body runs in a transaction. */
+export function transactionalStepsOf(target: { name: string }): string[] {
+  return stepsOf(target).flatMap(({ method, options }) => (options.transactional ? [`${target.name}.${method}`] : []));
+}

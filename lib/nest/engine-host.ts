@@ -9,14 +9,16 @@ import type { DiscoveryService, ModuleRef } from '@nestjs/core';
 import { Subject } from 'rxjs';
 import { DatabaseClock } from '../engine/clock.js';
 import { Engine } from '../engine/engine.js';
+import { needsDataSource } from '../engine/definition.js';
 import { DefinitionError } from '../engine/errors.js';
 import type { RunEvent } from '../engine/events.js';
 import { WorkflowRegistry } from '../engine/registry.js';
 import { PayloadSerializer } from '../engine/serialization.js';
+import { AppTransactions } from '../store/app-transactions.js';
 import { Database } from '../store/database.js';
 import { migrate } from '../store/migrate.js';
 import { TypeOrmStore } from '../store/typeorm-store.js';
-import { connectionFor } from './data-source.js';
+import { connectionFor, dataSourceOf } from './data-source.js';
 import { explore } from './explorer.js';
 import {
   DEFAULT_MAX_BYTES,
@@ -96,12 +98,13 @@ export class EngineHost
 
   private async open(): Promise<Connected> {
     const registry = this.defined();
+    const dataSource = dataSourceOf(this.options, this.moduleRef);
     const {
       schema = defaultSchema(this.name),
       payload,
       migrate: mayMigrate = process.env['NODE_ENV'] !== 'production',
     } = this.options;
-    const database = await Database.open(await connectionFor(this.options, this.moduleRef), schema);
+    const database = await Database.open(await connectionFor(this.options, dataSource), schema);
     try {
       await migrate(database, mayMigrate);
       const clock = new DatabaseClock();
@@ -115,6 +118,7 @@ export class EngineHost
         registry,
         worker: toWorkerSettings(this.options.worker, registry),
         events: this.events$,
+        transactions: dataSource && new AppTransactions(dataSource, database),
         warn: (message) => this.logger.warn(message),
       });
       return { engine, store };
@@ -126,11 +130,18 @@ export class EngineHost
 
   /** Every definition of the app, checked; all problems are reported at once. */
   private defined(): WorkflowRegistry {
-    const { definitions, problems } = explore(this.discovery, this.name);
-    const all = [...moduleProblems(this.options), ...problems];
+    const { definitions, transactionalSteps, problems } = explore(this.discovery, this.name);
+    const refused = this.hasDataSource ? [] : transactionalSteps.map((step) => `${step}: ${needsDataSource()}`);
+    const all = [...moduleProblems(this.options), ...problems, ...refused];
     if (all.length) throw new DefinitionError(all);
     const registry = new WorkflowRegistry();
     for (const definition of definitions) registry.add(definition);
     return registry;
+  }
+
+  /** One that the options name and that is not there is a problem of its own. */
+  private get hasDataSource(): boolean {
+    const { connection, dataSource } = this.options;
+    return (!connection && dataSource !== undefined) || dataSourceOf(this.options, this.moduleRef) !== undefined;
   }
 }

@@ -7,7 +7,7 @@ import {
   workflowProblems,
 } from '../engine/definition.js';
 import { parseDuration } from '../engine/duration.js';
-import { stepProblemsOf, workflowOptionsOf } from './decorators.js';
+import { stepProblemsOf, transactionalStepsOf, workflowOptionsOf } from './decorators.js';
 import { flowCode, flowProblemsOf, isFlow } from './flows.js';
 import { engineNameOf } from './tokens.js';
 
@@ -30,6 +30,8 @@ export class FeatureAssignment {
 /** What the providers of the app define for one engine, and all that is wrong with it. */
 export interface Exploration {
   definitions: WorkflowDefinition[];
+  /** Those steps with `transactional: true` that runs of this engine call for sure. */
+  transactionalSteps: string[];
   problems: string[];
 }
 
@@ -40,19 +42,23 @@ export function explore(discovery: DiscoveryService, engine: string | undefined)
   const known = all.flatMap(({ token }) => engineNameOf(token) ?? []);
   const problems = [...engineProblems(known), ...assignments.flatMap(featureProblems)];
   const definitions: WorkflowDefinition[] = [];
+  const transactionalSteps: string[] = [];
   for (const [target, provider] of uniqueByClass(all)) {
     problems.push(...stepProblemsOf(target), ...flowProblemsOf(target, provider.instance));
     const options = workflowOptionsOf(target);
+    // With several engines nobody knows whose runs call a step of a provider that is no workflow; the call itself will tell.
+    if (!options && known.length === 1) transactionalSteps.push(...transactionalStepsOf(target));
     if (!options) continue;
     const engines = enginesOf(target, options, assignments);
     const unknown = engines.filter((name) => !known.includes(name ?? ''));
     problems.push(...unknown.map((name) => `${target.name}: there is no OrchestrationModule ${named(name)}`));
     if (!engines.includes(engine)) continue;
+    transactionalSteps.push(...transactionalStepsOf(target));
     const own = [...workflowProblems(options), ...classProblems(provider)];
     problems.push(...own.map((problem) => `${target.name}: ${problem}`));
     if (own.length === 0) definitions.push(toDefinition(target, provider));
   }
-  return { definitions, problems: [...problems, ...duplicates(definitions)] };
+  return { definitions, transactionalSteps, problems: [...problems, ...duplicates(definitions)] };
 }
 
 /** The engines that run a workflow: those that it or a feature names, else the one without a name. */

@@ -68,6 +68,9 @@ export class Database {
   async transaction<T>(work: (run: Run) => Promise<T>): Promise<T> {
     const client = await this.pool.connect();
     let failure: Error | undefined;
+    // A connection that breaks fails its statement, and without a listener would end the process, too.
+    const onError = (error: Error) => (failure = error);
+    client.on('error', onError);
     try {
       await client.query('begin isolation level read committed');
       const result = await work(runOn(client, (statement, values) => this.plans.prepare(statement, values)));
@@ -77,6 +80,7 @@ export class Database {
       failure = error as Error;
       throw error;
     } finally {
+      client.off('error', onError);
       // A connection whose transaction failed is not worth saving; closing it also ends the transaction.
       client.release(failure);
     }

@@ -6,6 +6,7 @@ const TRANSIENT_SQL_STATES = new Set([
   '57P01', // the server shuts down
   '57P02',
   '57P03', // it starts up
+  '25P03', // silent for too long in a transaction
   '25006', // read-only: a primary that has become a standby
 ]);
 const TRANSIENT_SYSTEM_CODES = new Set([
@@ -29,6 +30,18 @@ export function isTransient(error: unknown): boolean {
     if (TRANSIENT_SQL_STATES.has(code) || code.startsWith('08') || TRANSIENT_SYSTEM_CODES.has(code)) return true;
   }
   return typeof message === 'string' && TRANSIENT_MESSAGES.test(message);
+}
+
+/** Whether two transactions collided, by this error or one that it came from, also as TypeORM has wrapped it. */
+export function isCollision(error: unknown): boolean {
+  const seen = new Set<unknown>();
+  for (let link = error; typeof link === 'object' && link !== null && !seen.has(link);) {
+    seen.add(link);
+    const { code, driverError, cause } = link as { code?: unknown; driverError?: unknown; cause?: unknown };
+    if (code === '40001' || code === '40P01') return true;
+    link = cause ?? driverError;
+  }
+  return false;
 }
 
 /** Whether somebody else held a lock for longer than the statement was to wait. */

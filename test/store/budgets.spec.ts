@@ -1,5 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 
+import { DataSource } from 'typeorm';
+
 import { ChildOrchestrator, type Orchestrator, RunContext, Workflow } from '../../lib/index.js';
 import { closeApps, startApp, type TestApp } from '../support/app.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
@@ -14,6 +16,15 @@ class StepsWorkflow {
     let done = 0;
     for (let step = 0; step < count; step++) done += await this.ctx.step('step', () => 1);
     return done;
+  }
+}
+
+@Workflow('transactional')
+class TransactionalWorkflow {
+  constructor(private readonly ctx: RunContext) {}
+
+  run(transactional: boolean): Promise<unknown> {
+    return this.ctx.step('step', () => (transactional ? this.ctx.manager.query('select 1') : 1), { transactional });
   }
 }
 
@@ -58,7 +69,7 @@ afterAll(async () => {
   await database.drop();
 });
 
-const CONTROL = /^(begin|commit|rollback|savepoint|set )/i;
+const CONTROL = /^(begin|start transaction|commit|rollback|savepoint|set )/i;
 
 /** Statements but for transaction control. */
 function statementsOf({ byQuery }: Pick<Measurement, 'byQuery'>): number {
@@ -116,6 +127,25 @@ describe('The budget of', () => {
     );
 
     expectWithin(measured, { commits: 20, statements: 20 });
+  });
+});
+
+describe('A transactional step', () => {
+  it('costs one statement of the engine more than another one, beside its transaction', async () => {
+    const dataSource = await new DataSource({ ...database.connection }).initialize();
+    const worker = { pollInterval: '1m', lease: '10m' } as const;
+    const own = await startApp({ database, providers: [TransactionalWorkflow], options: { dataSource, worker } });
+    const execute = (transactional: boolean) => own.orchestrator.execute(TransactionalWorkflow, transactional);
+    for (let time = 0; time < 5; time++) await Promise.all([execute(true), execute(false)]);
+
+    const plain = await cheapestOf(3, () => execute(false));
+    const measured = await cheapestOf(3, () => execute(true));
+
+    expectWithin(measured, { commits: plain.commits + 1, statements: statementsOf(plain) + 2 });
+    const transaction = ['START TRANSACTION', 'select 1', 'COMMIT'];
+    expect(transaction.map((text) => measured.byQuery.get(text))).toEqual([1, 1, 1]);
+    await own.close();
+    await dataSource.destroy();
   });
 });
 

@@ -9,6 +9,7 @@ import {
 } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import pg from 'pg';
+import type { DataSource } from 'typeorm';
 
 import { Orchestrator } from '../../lib/engine/orchestrator.js';
 import type { EngineHost } from '../../lib/nest/engine-host.js';
@@ -50,7 +51,7 @@ let appNo = 0;
 
 export async function startApp(setup: TestAppSetup): Promise<TestApp> {
   const { database, providers = [], imports = [], options = {}, logger = false } = setup;
-  const applicationName = `test-app-${process.pid}-${++appNo}`;
+  const applicationName = nameOf(options.dataSource) ?? `test-app-${process.pid}-${++appNo}`;
   const connection = options.dataSource
     ? undefined
     : { applicationName, ...(options.connection ?? database.connection) };
@@ -76,6 +77,12 @@ export async function startApp(setup: TestAppSetup): Promise<TestApp> {
   };
   running.add(app);
   return app;
+}
+
+/** The connections of a DataSource are told by their own name. */
+function nameOf(dataSource: OrchestrationModuleOptions['dataSource']): string | undefined {
+  const options = (dataSource as DataSource | undefined)?.options;
+  return options && 'applicationName' in options ? options.applicationName : undefined;
 }
 
 /** For `afterEach`: what a test has left open, also one that failed. */

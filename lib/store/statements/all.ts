@@ -3,6 +3,7 @@ import { claimStatements } from './claim.sql.js';
 import { commitStatements } from './commit.sql.js';
 import { startStatements } from './start.sql.js';
 import { inSchema } from './statement.js';
+import { transactionStatements } from './transaction.sql.js';
 import { wakeStatements } from './wake.sql.js';
 import { workerStatements } from './worker.sql.js';
 
@@ -13,6 +14,7 @@ export function allStatements(schema: string) {
       ...startStatements,
       ...claimStatements,
       ...commitStatements,
+      ...transactionStatements,
       ...wakeStatements,
       ...cancelStatements,
       ...workerStatements,
