@@ -17,6 +17,7 @@ export {
   type TimeoutValue,
   type WaitOptions,
 } from './engine/child-orchestrator.js';
+export type { CronOptions } from './engine/cron.js';
 export {
   Flow,
   type FlowClass,

@@ -91,7 +91,7 @@ describe('The package', () => {
     expect(membersOf(Orchestrator)).toEqual(
       expect.arrayContaining([
         ...['start', 'startMany', 'execute', 'result', 'get', 'findByKey', 'history', 'tree', 'list', 'listChildren'],
-        ...['cancel', 'retry'],
+        ...['cancel', 'retry', 'delete'],
       ]),
     );
     expect(membersOf(ChildOrchestrator)).toEqual(
@@ -114,7 +114,7 @@ describe('The package', () => {
           'race',
           'any',
         ],
-        ...['map', 'shield', 'setState', 'setAttributes'],
+        ...['map', 'shield', 'setState', 'setAttributes', 'sleepUntilNext', 'patched'],
       ]),
     );
   });
@@ -390,6 +390,7 @@ class OrdersController {
     expectType<typeof page, Page<RunSummary>>();
     await orchestrator.listChildren(run.id, { cursor: page.nextCursor });
     await orchestrator.retry(run.id);
+    await orchestrator.delete(run.id);
     expectType<typeof orchestrator.events$, Observable<RunEvent>>();
 
     // @ts-expect-error the input is inferred from the class

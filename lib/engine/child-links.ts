@@ -89,6 +89,11 @@ export class ChildLinks {
     return undefined;
   }
 
+  /** Whether there is a child that this pass has not come to, and that its code would ask for again. */
+  hasUnreached(): boolean {
+    return [...this.byRef.values()].some(({ isAsked, scope }) => !isAsked && !this.execution.history.hasEnded(scope));
+  }
+
   /** The child of that ref, as there is one or as it will be started. Throws {@link ChildRefConflictError}. */
   ask(request: ChildRequest): ChildLink {
     const known = this.byRef.get(request.ref);

@@ -388,7 +388,7 @@ export class NonDeterminismError extends OrchestrationError {
   ) {
     super(
       `The code no longer matches the run's history: entry ${seq} is ${expected}, but the code ${found}. ` +
-        'Deploy the code that the run started with, or register the change as a new version of the workflow. ' +
+        'Deploy the code that the run started with, put the change behind ctx.patched(id), or register it as a new version of the workflow. ' +
         'The run keeps its history and is tried again when a worker starts, or by orchestrator.retry(runId).',
     );
   }

@@ -20,6 +20,9 @@ export class History {
   private readonly begun = new Map<string, RecordedOutcome>();
   private readonly unwinding = new Set<string>();
   private readonly counters = new Map<string, number>();
+  /** Keys of the calls in step bodies that this pass has come to again. */
+  private reached: Set<string> | undefined;
+  private patches: Set<string> | undefined;
   private position = 0;
   private lastSeq = 0;
 
@@ -30,6 +33,7 @@ export class History {
       else if (outcome.kind === 'begun')
         this.begun.set(identityKey({ ...outcome, kind: outcome.digest as CommandIdentity['kind'] }), outcome);
       else if (outcome.kind === 'unwinding') this.unwinding.add(identityKey({ ...outcome, kind: 'step' }));
+      else if (outcome.kind === 'patch') (this.patches ??= new Set()).add(outcome.name);
       else if (outcome.scope !== '') this.nested.set(identityKey(outcome), outcome);
       else this.ordered.push(outcome);
       if (outcome.kind === 'step' && this.failedAttempts.size > 0) this.failedAttempts.delete(identityKey(outcome));
@@ -60,12 +64,12 @@ export class History {
 
   /** The outcome of a call inside a step's body, if an earlier pass recorded it. */
   findNested(identity: CommandIdentity): RecordedOutcome | undefined {
-    return this.nested.get(identityKey(identity));
+    return this.reach(this.nested, identity);
   }
 
   /** When a timed wait in a step's body began, if an earlier pass recorded it. */
   findBegun(identity: CommandIdentity): number | undefined {
-    return this.begun.get(identityKey(identity))?.finishedAt;
+    return this.reach(this.begun, identity)?.finishedAt;
   }
 
   /** Whether the cancellation reached the step while its body was at rest in durable calls, so that it ends when the body has. */
@@ -78,6 +82,22 @@ export class History {
     return this.failedAttempts.get(identityKey(identity));
   }
 
+  /** Whether the run goes the new way at that change of the code. */
+  hasPatch(id: string): boolean {
+    return this.patches?.has(id) ?? false;
+  }
+
+  /** Whether a step body that was left has calls on record that this pass has not come to. */
+  hasUnreachedCalls(): boolean {
+    return [...this.nested, ...this.begun].some(([key, { scope }]) => !this.reached?.has(key) && !this.hasEnded(scope));
+  }
+
+  /** Whether the step attempt of that scope is over, so that nobody will make its calls again. */
+  hasEnded(scope: string): boolean {
+    const steps = [...this.ordered, ...this.nested.values(), ...this.failedAttempts.values()];
+    return steps.some((step) => isStepOf(scope, step));
+  }
+
   /** Numbers the calls of one name in the order in which the code makes them. */
   number(kind: string, scope: string, name: string): number {
     const key = JSON.stringify([kind, scope, name]);
@@ -85,6 +105,23 @@ export class History {
     this.counters.set(key, ordinal);
     return ordinal;
   }
+
+  private reach(calls: ReadonlyMap<string, RecordedOutcome>, identity: CommandIdentity): RecordedOutcome | undefined {
+    if (calls.size === 0) return undefined;
+    const key = identityKey(identity);
+    const found = calls.get(key);
+    if (found) (this.reached ??= new Set()).add(key);
+    return found;
+  }
+}
+
+/** Whether the scope is of an attempt, of that step or within it, that this row has ended. */
+function isStepOf(scope: string, { kind, scope: outer, name, ordinal, attempts }: RecordedOutcome): boolean {
+  if (kind !== 'step' && kind !== 'retry') return false;
+  const attemptsOf = `${outer}${displayKey(name, ordinal)}@`;
+  return (
+    scope.startsWith(attemptsOf) && (kind === 'step' || Number.parseInt(scope.slice(attemptsOf.length)) <= attempts)
+  );
 }
 
 const KIND_WORDS: Record<RecordedOutcome['kind'], string> = {
@@ -97,6 +134,7 @@ const KIND_WORDS: Record<RecordedOutcome['kind'], string> = {
   retry: 'a failed attempt of step',
   begun: 'the begin of a wait for',
   unwinding: 'the unwinding of step',
+  patch: 'the change',
 };
 
 /** `step 'charge#2'`: a call or an entry for people. */

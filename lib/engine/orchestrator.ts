@@ -180,6 +180,18 @@ export class Orchestrator {
     engine.woken(result.woken);
   }
 
+  /**
+   * Deletes a finished run and all its descendants, with their histories; its key is free again. Refused while one of them
+   * is active, or an active run needs one: its parent, or a run that waits for it.
+   * @throws RunNotFoundError, RunNotFinishedError
+   */
+  async delete(runId: string): Promise<void> {
+    const deletion = await (await this.engine()).store.delete(runId);
+    if (!deletion) throw new RunNotFoundError(runId);
+    const { hindrance } = deletion;
+    if (hindrance) throw new RunNotFinishedError(hindrance.id, hindrance.status, whyKept(runId, hindrance));
+  }
+
   private async resultOf<Output>({ runId, timeout, isUncommitted }: ResultRequest): Promise<Output> {
     refuseInsideRun('orchestrator.result', 'children.await');
     const timeoutMs = timeout === undefined ? undefined : parseDuration(timeout);
@@ -220,6 +232,13 @@ function checkConflict(run: NewRun, result: StartResult, options: StartOptions):
   if (result.inputDigest !== run.inputDigest)
     throw new RunConflictError(run.workflow, run.key, result.id, 'other input');
   if (options.onConflict === 'reject') throw new RunConflictError(run.workflow, run.key, result.id, 'rejected');
+}
+
+/** What an active run has to do with the run that was to be deleted. */
+function whyKept(runId: string, { id, needs }: { id: string; needs: string | undefined }): string {
+  if (needs) return `it needs run ${needs}, which can be deleted when it has ended`;
+  if (id === runId) return 'only a finished run can be deleted, so cancel it first';
+  return `it is a descendant of run ${runId}, which can be deleted when it has ended`;
 }
 
 /** It would hold the run's slot while it waits, and a replay would wait for something else. */

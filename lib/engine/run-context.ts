@@ -1,10 +1,11 @@
 import { v4 as uuid } from 'uuid';
 import { frameFor, tolerant } from './current-run.js';
 import type { StepOptions } from './definition.js';
+import { type CronOptions, parseCron } from './cron.js';
 import { type Duration, parseDuration } from './duration.js';
 import { NotInRunError, NotInTransactionError, ValidationError } from './errors.js';
 import type { Attributes } from './run.js';
-import { attributesProblem } from './start-options.js';
+import { attributesProblem, check } from './start-options.js';
 import type { StepContext } from './step-execution.js';
 import { callStep, checkedPlan } from './steps.js';
 import { all, allSettled, any, type Branches, mapInBranches, race, type SettledBranch, shield } from './structure.js';
@@ -115,6 +116,25 @@ export class RunContext {
     return this.timer('ctx.sleepUntil', () => time);
   }
 
+  /**
+   * Sleeps durably until the next tick of a cron expression, of 5 fields or of 6 with the seconds first. The time zone is UTC
+   * unless one is given. @throws ValidationError
+   */
+  sleepUntilNext(cron: string, options: CronOptions = {}): Promise<void> {
+    check('The options of ctx.sleepUntilNext', options, CRON_OPTIONS);
+    return this.timer('ctx.sleepUntilNext', parseCron('ctx.sleepUntilNext', cron, options));
+  }
+
+  /**
+   * For a change inside one version: true for runs that come to it after the change, false for those that were beyond it, in
+   * every replay. One id is one change, and one answer in all of the run. @throws ValidationError
+   */
+  patched(id: string): boolean {
+    if (typeof id !== 'string' || id === '')
+      throw new ValidationError('ctx.patched', [{ message: 'the id must be a text that is not empty', path: ['id'] }]);
+    return frameFor('ctx.patched').execution.isPatched(id);
+  }
+
   /** Runs code as a step of that name; its outcome is recorded once. @throws StepFailedError when its attempts are used up */
   step<Value>(
     name: string,
@@ -201,6 +221,8 @@ export class RunContext {
     return tolerant(command.promise as Promise<void>);
   }
 }
+
+const CRON_OPTIONS = new Set(['timeZone']);
 
 const nothing = (): void => {};
 const SILENT: RunLogger = { log: nothing, error: nothing, warn: nothing, debug: nothing, verbose: nothing };

@@ -16,6 +16,7 @@ import {
 } from './errors.js';
 import { describeCall, History } from './history.js';
 import { LazyAbortSignal } from './lazy-abort-signal.js';
+import { Patches } from './patches.js';
 import type { WorkflowRegistry } from './registry.js';
 import { Replay } from './replay.js';
 import type { Attributes } from './run.js';
@@ -104,6 +105,7 @@ export class RunExecution {
   private returned: Returned | undefined;
   private cancelledWith: CancelledError | undefined;
   private cancelSeq = 0;
+  private patches: Patches | undefined;
 
   constructor(
     readonly run: ClaimedRun,
@@ -168,6 +170,16 @@ export class RunExecution {
   setAttributes(attributes: Attributes): void {
     this.run.attributes = { ...this.run.attributes, ...attributes };
     if (this.isLive) this.writes.addAttributes(attributes);
+  }
+
+  /** Whether the run goes the new way at that change of the code. */
+  isPatched(id: string): boolean {
+    return (this.patches ??= new Patches(this, this.writes)).has(id);
+  }
+
+  /** The `seq` of the last outcome that the code received. */
+  get position(): number {
+    return this.deliveredSeq;
   }
 
   /** The time of the last outcome that the code received: the same in every replay. */
@@ -354,6 +366,7 @@ export class RunExecution {
   resume(claim: { epoch: number; cancel: CancelMark | null }): void {
     this.run.epoch = claim.epoch;
     this.state = 'live';
+    this.patches?.writeRest();
     if (claim.cancel) this.requestCancel(claim.cancel);
     this.fireDue();
     this.deliverWaiting();
@@ -696,6 +709,7 @@ export class RunExecution {
       return;
     }
     if (this.state === 'parking') this.state = 'live';
+    this.patches?.writeRest();
     this.requestCancel(mark);
     if (this.ready.length && !this.isDelivering) void this.deliverReady();
   }
@@ -709,6 +723,7 @@ export class RunExecution {
       if (this.ready.length) this.host.wake(this);
       return;
     }
+    this.patches?.writeRest();
     this.touched(wakes);
     this.deliverWaiting();
     this.checkParkingSoon();
@@ -722,6 +737,11 @@ export class RunExecution {
   /** Past its replay, and not over: what the code does now is new. */
   get isLive(): boolean {
     return this.state === 'live' || this.state === 'parking' || this.state === 'parked';
+  }
+
+  /** It has its slot, and no park is under way. */
+  get mayWrite(): boolean {
+    return this.state === 'live';
   }
 
   private get isOver(): boolean {

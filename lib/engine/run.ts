@@ -75,8 +75,11 @@ export type RunDetails = RunSummary & { input: unknown } & (
 /** One recorded outcome of a run. */
 export interface HistoryEntry {
   seq: number;
-  /** A `decision` is whether a step of a flow runs (`when`); its output is the answer. */
-  kind: 'step' | 'timer' | 'child' | 'decision' | 'cancel';
+  /**
+   * A `decision` is whether a step of a flow runs (`when`); its output is the answer. A `patch` is no outcome: the run goes the
+   * new way at that change of the code.
+   */
+  kind: 'step' | 'timer' | 'child' | 'decision' | 'cancel' | 'patch';
   name: string;
   /** The name with the number of its call (`charge`, `charge#2`); for a child its ref. */
   key: string;

@@ -41,6 +41,9 @@ export interface Store {
   /** Makes a finished or blocked run claimable again, without the outcomes that made it end. */
   retry(runId: string): Promise<{ status: RunStatus; retried: boolean; woken: WokenRun[] } | undefined>;
 
+  /** Deletes a finished run with all its descendants; undefined when there is no such run. */
+  delete(runId: string): Promise<Deletion | undefined>;
+
   registerWorker(worker: WorkerRegistration): Promise<void>;
   /** The worker's regular look at the database: renews its lease when asked, and says what needs attention. */
   beat(request: BeatRequest): Promise<Beat>;
@@ -175,8 +178,8 @@ export interface CancelMark {
 
 /** What is recorded that is no outcome: a failed attempt, when a timed wait in a step's body began, a body that unwinds. */
 export type NoteKind = 'retry' | 'begun' | 'unwinding';
-/** Kinds of history rows. */
-export type OutcomeKind = 'step' | 'timer' | 'child' | 'start' | 'decision' | 'cancel' | NoteKind;
+/** Kinds of history rows. A `patch` says that the run goes the new way at a change of the code; it is shown, and not replayed. */
+export type OutcomeKind = 'step' | 'timer' | 'child' | 'start' | 'decision' | 'cancel' | 'patch' | NoteKind;
 export type OutcomeStatus = 'completed' | 'failed' | 'cancelled' | 'timeout';
 
 export interface RecordedOutcome {
@@ -310,6 +313,12 @@ export interface CancelResult {
   unwinding: WokenRun[];
   /** Parents and watchers of those that ended. */
   woken: WokenRun[];
+}
+
+/** Undefined hindrance: the runs are gone. */
+export interface Deletion {
+  /** An active member of the family; or an active run outside of it, and which member it needs. */
+  hindrance: { id: string; status: RunStatus; needs: string | undefined } | undefined;
 }
 
 export interface WorkerRegistration {

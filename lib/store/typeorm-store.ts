@@ -12,6 +12,7 @@ import type {
   ClaimRequest,
   CommitResult,
   CommittedRun,
+  Deletion,
   Effects,
   Hints,
   ListFilter,
@@ -28,6 +29,7 @@ import type {
 } from '../engine/store.js';
 import { Canceller } from './canceller.js';
 import { Database, type Run } from './database.js';
+import { deleteFamily } from './delete-family.js';
 import { isUuid } from './is-uuid.js';
 import { reopen } from './reopen.js';
 import {
@@ -347,6 +349,15 @@ export class TypeOrmStore implements Store {
   retry(runId: string): Promise<{ status: RunStatus; retried: boolean; woken: WokenRun[] } | undefined> {
     if (!isUuid(runId)) return Promise.resolve(undefined);
     return this.called(() => this.database.transaction((run) => reopen(run, this.sql, this.serializer, runId)));
+  }
+
+  /** Repeated after a lost reply, it finds nothing more: then it was done. */
+  delete(runId: string): Promise<Deletion | undefined> {
+    if (!isUuid(runId)) return Promise.resolve(undefined);
+    let mayBeDone: Deletion | undefined;
+    return this.called(() =>
+      this.database.transaction(async (run) => (mayBeDone = (await deleteFamily(run, this.sql, runId)) ?? mayBeDone)),
+    );
   }
 
   // ---- workers

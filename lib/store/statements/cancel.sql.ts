@@ -71,13 +71,13 @@ for no key update`;
 
 /**
  * Forgets an outcome, and what the code did upon it: the entries that it asked for after that. Outcomes of calls made
- * before stay, even if they came later, so that a finished step does not run again.
+ * before stay, even if they came later, so that a finished step does not run again. So does the way the run goes at a change.
  * Takes: run id, seq.
  */
 const forgetFrom = `
 delete from @schema.history
 where run_id = $1::uuid
-  and kind <> 'retry'
+  and kind not in ('retry', 'patch')
   and (seq = $2::int or (seq > $2::int and (after_seq >= $2::int or status = 'cancelled')))`;
 
 /** Failed attempts do not count any more. Takes: run id. */

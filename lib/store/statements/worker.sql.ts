@@ -3,7 +3,8 @@ import { isOneOf } from './statement.js';
 
 /**
  * A worker and its lease. Takes: id, host, pid, lease in ms, queues, definitions.
- * Each new worker gives blocked runs of its definitions one more try: it may have the code that they need.
+ * Each new worker gives blocked runs of its definitions one more try: it may have the code that they need. Others, which may
+ * have blocked them, leave them to it for a second.
  */
 const registerWorker = `
 with registered as (
@@ -18,6 +19,7 @@ unblocked as (
   update @schema.run r
   set status = 'pending',
     ready_at = @schema.engine_now(),
+    worker_id = $1::uuid,
     epoch = r.epoch + 1
   where r.status = 'blocked'
     and r.workflow || '@' || r.version = any($6::text[])
