@@ -15,10 +15,17 @@ import { orchestratorToken } from './tokens.js';
 const WORKFLOW = Symbol('orchestration:workflow');
 const STEPS = Symbol('orchestration:steps');
 
+export type StepBody = (...args: unknown[]) => unknown;
+
 /** A step method as its decorator describes it. */
 export interface StepDeclaration {
   method: string;
   options: StepOptions & FlowStepOptions;
+  body: StepBody;
+  /** What stands in the place of the method: the call that is recorded. Metadata of the method is its. */
+  step: StepBody;
+  /** The body with guards, pipes, interceptors and filters around it, for the instances of whose class it has any. */
+  enhanced?: WeakMap<object, StepBody>;
 }
 
 /**
@@ -42,10 +49,12 @@ export function Workflow(nameOrOptions: string | WorkflowOptions = {}): ClassDec
 export function Step(options: StepOptions & FlowStepOptions = {}): MethodDecorator {
   return (prototype, property, descriptor: PropertyDescriptor) => {
     const method = String(property);
-    const body = descriptor.value as (...args: unknown[]) => unknown;
+    const body = descriptor.value as StepBody;
     const declared = (Reflect.getOwnMetadata(STEPS, prototype.constructor) ?? []) as StepDeclaration[];
-    Reflect.defineMetadata(STEPS, [...declared, { method, options }], prototype.constructor);
-    descriptor.value = recorded(method, body, options);
+    const declaration: StepDeclaration = { method, options, body, step: body };
+    declaration.step = recorded(declaration);
+    Reflect.defineMetadata(STEPS, [...declared, declaration], prototype.constructor);
+    descriptor.value = declaration.step;
   };
 }
 
@@ -92,11 +101,8 @@ function declaredIn(type: object): StepDeclaration[] {
   return (Reflect.getOwnMetadata(STEPS, type) ?? []) as StepDeclaration[];
 }
 
-function recorded(
-  method: string,
-  body: (...args: unknown[]) => unknown,
-  options: StepOptions,
-): (...args: unknown[]) => unknown {
+function recorded(declaration: StepDeclaration): StepBody {
+  const { method, options, body } = declaration;
   let plan: PlannedStep | undefined;
   const step = function (this: object, ...args: unknown[]): unknown {
     const frame = currentFrame();
@@ -106,7 +112,7 @@ function recorded(
       name: options.name ?? defaultName(frame, this, method),
       args,
       plan,
-      body: () => body.apply(this, args),
+      body: () => (declaration.enhanced?.get(this) ?? body).apply(this, args),
     });
   };
   for (const key of Reflect.getMetadataKeys(body)) Reflect.defineMetadata(key, Reflect.getMetadata(key, body), step);

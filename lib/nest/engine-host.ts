@@ -5,7 +5,7 @@ import {
   type OnApplicationShutdown,
   type OnModuleInit,
 } from '@nestjs/common';
-import type { DiscoveryService, ModuleRef } from '@nestjs/core';
+import { type DiscoveryService, type ModuleRef, ModulesContainer } from '@nestjs/core';
 import { Subject } from 'rxjs';
 import { DatabaseClock } from '../engine/clock.js';
 import { Engine } from '../engine/engine.js';
@@ -27,6 +27,7 @@ import {
   type OrchestrationModuleOptions,
   toWorkerSettings,
 } from './module-options.js';
+import { StepEnhancers } from './step-enhancers.js';
 
 interface Connected {
   engine: Engine;
@@ -60,6 +61,7 @@ export class EngineHost
 
   async onModuleInit(): Promise<void> {
     await this.connect();
+    this.enhancers().apply();
   }
 
   async onApplicationBootstrap(): Promise<void> {
@@ -128,11 +130,15 @@ export class EngineHost
     }
   }
 
+  private enhancers(): StepEnhancers {
+    return new StepEnhancers(this.discovery, this.moduleRef.get(ModulesContainer, { strict: false }));
+  }
+
   /** Every definition of the app, checked; all problems are reported at once. */
   private defined(): WorkflowRegistry {
     const { definitions, transactionalSteps, problems } = explore(this.discovery, this.name);
     const refused = this.hasDataSource ? [] : transactionalSteps.map((step) => `${step}: ${needsDataSource()}`);
-    const all = [...moduleProblems(this.options), ...problems, ...refused];
+    const all = [...moduleProblems(this.options), ...problems, ...refused, ...this.enhancers().problems()];
     if (all.length) throw new DefinitionError(all);
     const registry = new WorkflowRegistry();
     for (const definition of definitions) registry.add(definition);
