@@ -54,11 +54,13 @@ export {
   RunCancelledError,
   RunConflictError,
   RunFailedError,
+  RunFinishedError,
   RunNotFinishedError,
   RunNotFoundError,
   RunPoisonedError,
   RunTimeoutError,
   SchemaBehindError,
+  SignalTimeoutError,
   StepFailedError,
   StepTimeoutError,
   UnreadablePayloadError,
@@ -72,6 +74,7 @@ export {
   type ChildFilter,
   Orchestrator,
   type RunHandle,
+  type SignalWithStartOptions,
   type TransactionManager,
 } from './engine/orchestrator.js';
 export type { PayloadCodec } from './engine/payload-codec.js';
@@ -88,6 +91,16 @@ export type {
   TerminalStatus,
   WaitingFor,
 } from './engine/run.js';
+export {
+  defineSignal,
+  type PayloadAndOptions,
+  type RunRef,
+  type SendOptions,
+  type SendSignal,
+  type Signal,
+  type SignalOptions,
+} from './engine/signal.js';
+export type { SignalWaitOptions } from './engine/signal-wait.js';
 export type { RunOptions, StartOptions } from './engine/start-options.js';
 export type { StepContext } from './engine/step-execution.js';
 export type { ListFilter } from './engine/store.js';

@@ -9,11 +9,13 @@ import { TypeOrmModule } from '@nestjs/typeorm';
 import type { Observable } from 'rxjs';
 import type { EntityManager } from 'typeorm';
 import ts from 'typescript';
+import { z } from 'zod';
 
 import * as api from '../lib/index.js';
 import {
   type ChildHandle,
   ChildOrchestrator,
+  defineSignal,
   embeddedPostgres,
   type HistoryEntry,
   InjectOrchestrator,
@@ -42,8 +44,22 @@ const ERRORS = [
   ...['CancelledError', 'ChildCancelledError', 'ChildFailedError', 'ChildRefConflictError', 'ChildTimeoutError'],
   ...['DatabaseUnavailableError', 'DefinitionError', 'DepthLimitError', 'EmbeddedDatabaseError', 'NonDeterminismError'],
   ...['NonRetryableError', 'NotInRunError', 'OrchestrationError', 'PayloadError', 'ResultTimeoutError'],
-  ...['RunCancelledError', 'RunConflictError', 'RunFailedError', 'RunNotFinishedError', 'RunNotFoundError'],
-  ...['RunTimeoutError', 'SchemaBehindError', 'StepFailedError', 'StepTimeoutError', 'ValidationError'],
+  ...[
+    'RunCancelledError',
+    'RunConflictError',
+    'RunFailedError',
+    'RunFinishedError',
+    'RunNotFinishedError',
+    'RunNotFoundError',
+  ],
+  ...[
+    'RunTimeoutError',
+    'SchemaBehindError',
+    'SignalTimeoutError',
+    'StepFailedError',
+    'StepTimeoutError',
+    'ValidationError',
+  ],
   'WorkflowNotRegisteredError',
 ];
 
@@ -59,7 +75,7 @@ describe('The package', () => {
         'Step',
         'Workflow',
       ],
-      ...['AesGcmPayloadCodec', 'Flow', 'causedBy', 'embeddedPostgres', 'goTo', 'rootCause'],
+      ...['AesGcmPayloadCodec', 'Flow', 'causedBy', 'defineSignal', 'embeddedPostgres', 'goTo', 'rootCause'],
       ...ERRORS,
     ];
     const beside = [
@@ -92,29 +108,18 @@ describe('The package', () => {
       expect.arrayContaining([
         ...['start', 'startMany', 'execute', 'result', 'get', 'findByKey', 'history', 'tree', 'list', 'listChildren'],
         ...['cancel', 'retry', 'delete'],
+        ...['signal', 'signalWithStart'],
       ]),
     );
     expect(membersOf(ChildOrchestrator)).toEqual(
-      expect.arrayContaining(['call', 'callSettled', 'start', 'await', 'map', 'list', 'get', 'cancel']),
+      expect.arrayContaining(['call', 'callSettled', 'start', 'await', 'map', 'list', 'get', 'cancel', 'signal']),
     );
     expect(membersOf(RunContext)).toEqual(
       expect.arrayContaining([
         ...['runId', 'workflow', 'version', 'key', 'parentId', 'rootId', 'tenant', 'attributes', 'signal', 'logger'],
-        ...[
-          'now',
-          'random',
-          'uuid',
-          'sleep',
-          'sleepUntil',
-          'step',
-          'currentStep',
-          'manager',
-          'all',
-          'allSettled',
-          'race',
-          'any',
-        ],
-        ...['map', 'shield', 'setState', 'setAttributes', 'sleepUntilNext', 'patched'],
+        ...['now', 'random', 'uuid', 'sleep', 'sleepUntil', 'sleepUntilNext', 'step', 'currentStep', 'manager', 'all'],
+        ...['allSettled', 'race', 'any', 'map', 'shield', 'setState', 'setAttributes', 'patched'],
+        'waitForSignal',
       ]),
     );
   });
@@ -211,6 +216,10 @@ interface OrderResult {
   paymentId: string;
 }
 
+const Approve = defineSignal<{ by: string }>('approve');
+const Stop = defineSignal<void>('stop');
+const Amount = defineSignal('amount', { schema: z.object({ amount: z.string().transform(Number) }) });
+
 @Workflow('payment')
 class PaymentWorkflow {
   async run(input: { amount: number }): Promise<{ id: string }> {
@@ -300,6 +309,15 @@ class OrderWorkflow implements WorkflowHandler<OrderInput, OrderResult> {
     expectType<Awaited<ReturnType<typeof email.result>>, void>();
     expectType<Awaited<ReturnType<typeof email.status>>, RunStatus>();
     await email.cancel();
+    await email.signal(Approve, { by: 'Ada' });
+    await email.signal('approve', { by: 'Ada' }, { scope: 'tree' });
+    await children.signal('payment', Stop);
+    await children.signal('payment', Amount, { amount: '12' }, { id: 'once' });
+    const approval = await ctx.waitForSignal(Approve, { timeout: '15s', timeoutValue: null });
+    expectType<typeof approval, { by: string } | null>();
+    expectType<Awaited<ReturnType<typeof ctx.waitForSignal<number>>>, number>();
+    const parsed = await ctx.waitForSignal(Amount);
+    expectType<typeof parsed, { amount: number }>();
 
     const reserved = await ctx.step(
       'reserve',
@@ -391,10 +409,25 @@ class OrdersController {
     await orchestrator.listChildren(run.id, { cursor: page.nextCursor });
     await orchestrator.retry(run.id);
     await orchestrator.delete(run.id);
+    await run.signal(Approve, { by: 'Ada' });
+    await orchestrator.signal(run.id, Approve, { by: 'Ada' }, { id: 'once', manager, scope: 'tree' });
+    await orchestrator.signal({ workflow: OrderWorkflow, key: order.id }, Stop);
+    await orchestrator.signal({ workflow: 'order', key: order.id }, 'any', { thing: 1 }, { scope: 'run' });
+    const same = await orchestrator.signalWithStart(...([OrderWorkflow, order, Approve, { by: 'Ada' }] as const), {
+      key: order.id,
+      id: 'once',
+      queue: 'q',
+      manager,
+    });
+    expectType<typeof same, RunHandle<OrderResult>>();
     expectType<typeof orchestrator.events$, Observable<RunEvent>>();
 
     // @ts-expect-error the input is inferred from the class
     await orchestrator.start(OrderWorkflow, { id: 1 });
+    // @ts-expect-error the payload is that of the signal
+    await orchestrator.signal(run.id, Approve, { by: 1 });
+    // @ts-expect-error this signal has a payload
+    await orchestrator.signal(run.id, Approve);
     return run.result({ timeout: '10s' });
   }
 }

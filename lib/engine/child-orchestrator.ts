@@ -17,6 +17,8 @@ import { ChildCancelledError, DepthLimitError, RunNotFoundError } from './errors
 import type { CancelCount, ChildFilter } from './orchestrator.js';
 import type { ExecutionHost } from './run-execution.js';
 import type { Page, RunStatus, RunSummary } from './run.js';
+import { sendFromRun } from './child-signals.js';
+import type { PayloadAndOptions, SendOptions, SendSignal, Signal } from './signal.js';
 import { check, type RunOptions } from './start-options.js';
 import { callStep, planStep } from './steps.js';
 import type { NewRun } from './store.js';
@@ -84,6 +86,8 @@ export interface ChildHandle<Output = unknown> {
   /** A durable wait, with the outcomes of {@link ChildOrchestrator.call}. */
   result(options?: WaitOptions): Promise<Output>;
   status(): Promise<RunStatus>;
+  /** Recorded like a step. Throws as {@link ChildOrchestrator.signal} does. */
+  readonly signal: SendSignal<SendOptions>;
   cancel(reason?: string): Promise<CancelCount>;
 }
 
@@ -223,11 +227,30 @@ export class ChildOrchestrator {
     ) as Promise<CancelCount>;
   }
 
+  /**
+   * Sends a signal to a child. Recorded like a step, and sent once whatever crashes.
+   * @throws RunNotFoundError (there is no such ref), RunFinishedError, ValidationError, PayloadError
+   */
+  signal<Input>(
+    ref: string,
+    signal: Signal<unknown, Input>,
+    ...args: PayloadAndOptions<Input, SendOptions>
+  ): Promise<void>;
+  signal(ref: string, signal: string, payload?: unknown, options?: SendOptions): Promise<void>;
+  signal(ref: string, signal: Signal | string, payload?: unknown, options: SendOptions = {}): Promise<void> {
+    const frame = frameFor('children.signal');
+    const link = frame.execution.children.get(ref);
+    if (!link) return tolerant(Promise.reject(new RunNotFoundError(ref)));
+    return tolerant(sendFromRun(frame, link, { signal, payload, options }));
+  }
+
   private handle(link: ChildLink): ChildHandle {
     const { id, ref } = link;
     return {
       id,
       ref,
+      signal: (signal: Signal | string, payload?: unknown, options: SendOptions = {}) =>
+        tolerant(sendFromRun(frameFor('signal to a child'), link, { signal, payload, options })),
       result: (options) => this.await(id, options),
       status: () =>
         this.recorded(

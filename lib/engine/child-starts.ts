@@ -49,7 +49,11 @@ export class ChildStarts {
     link.wakesUs = true;
     // Not after the check: by then the run may be parked, and a parked run cannot write.
     this.writes.addEffects((effects) => (link.isChild ? effects.awaits : effects.watches).push(link.id));
-    this.writes.onCommitted((result) => !result.lost && this.lookSoon(link.id));
+    // Nor does it park in between: that run may have ended before this is committed, and then nothing would wake this one.
+    void this.execution.lookUp(async () => {
+      await this.writes.whenDurable();
+      this.lookSoon(link.id);
+    });
     if (!link.isChild) this.execution.host.checkExists(link.id, onUnknown);
   }
 

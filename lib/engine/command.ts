@@ -27,7 +27,9 @@ export function displayKey(name: string, ordinal: number): string {
 
 /** A part of an outcome that the command knows; the run adds its place and time. */
 export interface OutcomeDraft
-  extends Partial<Pick<RecordedOutcome, 'output' | 'error' | 'attempts' | 'childId'>>, Pick<RecordedOutcome, 'status'> {
+  extends
+    Partial<Pick<RecordedOutcome, 'output' | 'error' | 'attempts' | 'childId' | 'digest'>>,
+    Pick<RecordedOutcome, 'status'> {
   /** Records it together with what else its transaction holds, instead of by the run's next write; `undone`: nothing was kept. */
   commit?: (write: OutcomeWrite) => Promise<CommitEnd | 'undone'>;
 }

@@ -5,8 +5,20 @@ import type { EventSink } from './events.js';
 import type { WorkflowRegistry } from './registry.js';
 import { Results } from './results.js';
 import type { PayloadSerializer } from './serialization.js';
+import { SignalQueue } from './signal-queue.js';
 import { StartQueue } from './start-queue.js';
-import type { CancelRequest, CancelResult, NewRun, Placement, StartResult, Store, WokenRun } from './store.js';
+import type {
+  CancelRequest,
+  CancelResult,
+  NewRun,
+  NewSignal,
+  Placement,
+  SentSignal,
+  StartResult,
+  StartWithSignal,
+  Store,
+  WokenRun,
+} from './store.js';
 import type { Transactions } from './transactions.js';
 import { HintBuffer } from './hint-buffer.js';
 import { Worker, type WorkerSettings } from './worker.js';
@@ -34,6 +46,7 @@ export class Engine {
   readonly worker: Worker | undefined;
   readonly results: Results;
   private readonly starts: StartQueue;
+  private readonly signals: SignalQueue;
   private readonly hints: HintBuffer;
   private live: { askedAt: number; answer: Promise<{ workflow: string; version: number }[]> } | undefined;
 
@@ -46,13 +59,15 @@ export class Engine {
     const onEnd = (end: Parameters<Results['ended']>[0]) => this.results.ended(end);
     const resolveVersion = async (workflow: string) => (await this.resolve(workflow)).version;
     const cancel = (runId: string, request: CancelRequest) => this.cancel(runId, request);
+    const signal = (newSignal: NewSignal) => this.signal(newSignal);
     this.worker =
       parts.worker &&
       new Worker(
-        { store, clock, serializer, registry, events, transactions, onEnd, resolveVersion, cancel, warn },
+        { store, clock, serializer, registry, events, transactions, onEnd, resolveVersion, cancel, signal, warn },
         parts.worker,
       );
     this.results = new Results(store, serializer, (runId) => this.whereIs(runId));
+    this.signals = new SignalQueue(store, (results) => this.signalled(results));
     this.starts = new StartQueue(
       store,
       (runs) => this.placementFor(runs),
@@ -68,6 +83,33 @@ export class Engine {
   /** Starts many runs by one statement. */
   startMany(runs: readonly NewRun[]): Promise<StartResult[]> {
     return this.starts.addAll(runs);
+  }
+
+  /** Sends a signal, in a batch with those that are sent at the same time. */
+  signal(signal: NewSignal): Promise<SentSignal> {
+    return this.signals.add(signal);
+  }
+
+  /** Starts a run, or finds the one of its key, and sends it a signal, in one transaction. */
+  async startWithSignal(start: StartWithSignal): Promise<{ start: StartResult; sent: SentSignal | undefined }> {
+    const runs = [start.run];
+    const placement = await this.placementFor(runs);
+    try {
+      const result = await this.store.startWithSignal(start, placement);
+      this.begin(runs, [result.start]);
+      if (result.sent) this.signalled([result.sent]);
+      return result;
+    } catch (error) {
+      this.begin(runs, []);
+      throw error;
+    }
+  }
+
+  private signalled(results: readonly SentSignal[]): void {
+    for (const { received, woken } of results) {
+      if (received) this.worker?.handOver(received.run, received.signal);
+      this.woken(received ? [received.run, ...woken] : woken);
+    }
   }
 
   /** Cancels a run and its descendants, and tells those it concerns. */

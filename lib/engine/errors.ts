@@ -168,6 +168,19 @@ export class RunConflictError extends OrchestrationError {
   }
 }
 
+/** The run has ended: nobody would receive what is sent to it. */
+export class RunFinishedError extends OrchestrationError {
+  readonly code = 'RUN_FINISHED';
+  override readonly statusCode = 409;
+
+  constructor(
+    readonly runId: string,
+    readonly runStatus: string,
+  ) {
+    super(`Run ${runId} is ${runStatus} and takes no signal any more. Start a new run, or signal it before it ends.`);
+  }
+}
+
 /** The operation needs a finished run. */
 export class RunNotFinishedError extends OrchestrationError {
   readonly code = 'RUN_NOT_FINISHED';
@@ -291,6 +304,20 @@ export class NonRetryableError extends OrchestrationError {
   readonly code: string = 'NON_RETRYABLE';
 }
 
+/** No signal of that name came within the `timeout` of the wait. */
+export class SignalTimeoutError extends OrchestrationError {
+  readonly code = 'SIGNAL_TIMEOUT';
+
+  constructor(
+    readonly signal: string,
+    readonly timeoutMs: number,
+  ) {
+    super(
+      `Signal '${signal}' did not come within ${timeoutMs} ms. Catch this error, or give timeoutValue to get a value instead.`,
+    );
+  }
+}
+
 /** The child ended `failed`; `cause` is the child's error with its whole chain. */
 export class ChildFailedError extends OrchestrationError {
   readonly code = 'CHILD_FAILED';
@@ -370,7 +397,7 @@ export class ValidationError extends OrchestrationError {
   override readonly statusCode = 400;
 
   constructor(
-    what: string,
+    readonly what: string,
     readonly issues: ReadonlyArray<{ readonly message: string; readonly path?: ReadonlyArray<PropertyKey> }>,
   ) {
     super(`${what}: ${issues.map((issue) => issue.message).join('; ')}`);

@@ -128,6 +128,7 @@ const KIND_WORDS: Record<RecordedOutcome['kind'], string> = {
   step: 'step',
   timer: 'timer',
   child: 'the end of child',
+  signal: 'the wait for signal',
   start: 'the start of child',
   decision: 'the decision on step',
   cancel: 'the cancellation',

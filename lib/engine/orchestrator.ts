@@ -4,9 +4,11 @@ import { currentFrame } from './branch.js';
 import type { FlowClass, InputOf, OutputOf, WorkflowClass, WorkflowReference } from './definition.js';
 import { type Duration, parseDuration } from './duration.js';
 import type { Engine } from './engine.js';
-import { InsideRunError, RunConflictError, RunNotFinishedError, RunNotFoundError } from './errors.js';
+import { InsideRunError, RunConflictError, RunNotFinishedError, RunNotFoundError, ValidationError } from './errors.js';
 import type { RunEvent } from './events.js';
 import type { HistoryEntry, Page, RunDetails, RunStatus, RunSummary, RunTree } from './run.js';
+import type { PayloadAndOptions, RunRef, SendSignal, Signal, SignalOptions } from './signal.js';
+import { checkSent, toNewSignal } from './signal-sender.js';
 import type { ListFilter, NewRun, StartResult } from './store.js';
 import { type StartOptions, toNewRun } from './start-options.js';
 
@@ -18,6 +20,8 @@ export interface RunHandle<Output = unknown> {
   /** Waits for the output. Throws as {@link Orchestrator.result} does. */
   result(options?: { timeout?: Duration }): Promise<Output>;
   status(): Promise<RunStatus>;
+  /** Sends a signal to the run. Throws as {@link Orchestrator.signal} does. */
+  readonly signal: SendSignal<SignalOptions>;
   cancel(options?: CancelOptions): Promise<CancelCount>;
   children(filter?: ChildFilter): Promise<Page<RunSummary>>;
 }
@@ -39,6 +43,13 @@ export type ChildFilter = Pick<ListFilter, 'status' | 'limit' | 'cursor'>;
 /** The caller's TypeORM EntityManager: the start commits or rolls back with the caller's own writes. */
 export interface WithinTransaction {
   manager?: TransactionManager;
+}
+
+/** Options of `orchestrator.signalWithStart`: those of the start, and the signal's `id`. */
+export interface SignalWithStartOptions extends StartOptions, WithinTransaction {
+  key: string;
+  /** A signal with the same id counts once for that run. */
+  id?: string;
 }
 
 /** What the engine needs of TypeORM's EntityManager. */
@@ -131,6 +142,83 @@ export class Orchestrator {
     return engine.cancel(runId, { reason: options.reason ?? null, terminate: options.mode === 'terminate' });
   }
 
+  /**
+   * Sends a signal to a run. It is buffered until the code waits for it, also while the run is paused or blocked. Resolves when
+   * it is committed, or written when a `manager` is given. @throws RunNotFoundError, RunFinishedError, ValidationError, PayloadError
+   */
+  async signal<Input>(
+    run: RunRef,
+    signal: Signal<unknown, Input>,
+    ...args: PayloadAndOptions<Input, SignalOptions>
+  ): Promise<void>;
+  async signal(run: RunRef, signal: string, payload?: unknown, options?: SignalOptions): Promise<void>;
+  async signal(
+    run: RunRef,
+    signal: Signal | string,
+    payload?: unknown,
+    { manager, ...options }: SignalOptions = {},
+  ): Promise<void> {
+    const engine = await this.engine();
+    const runId = typeof run === 'string' ? run : await this.idOf(run);
+    const newSignal = await toNewSignal(runId, { signal, payload, options }, engine.serializer);
+    const sent =
+      manager === undefined ? await engine.signal(newSignal) : await engine.store.signalWithin(manager, newSignal);
+    checkSent(sent, runId);
+  }
+
+  /**
+   * Starts a run with that key, or finds the one that has it, and sends it a signal: both or neither.
+   * @throws RunFinishedError (the run of that key has ended), and as {@link start} and {@link signal}
+   */
+  async signalWithStart<W extends WorkflowClass, Input>(
+    workflow: W,
+    input: InputOf<W>,
+    signal: Signal<unknown, Input>,
+    payload: Input,
+    options: SignalWithStartOptions,
+  ): Promise<RunHandle<OutputOf<W>>>;
+  async signalWithStart<W extends WorkflowClass>(
+    workflow: W,
+    input: InputOf<W>,
+    signal: string,
+    payload: unknown,
+    options: SignalWithStartOptions,
+  ): Promise<RunHandle<OutputOf<W>>>;
+  async signalWithStart<Output = unknown, Input = unknown>(
+    workflow: string,
+    input: unknown,
+    signal: Signal<unknown, Input> | string,
+    payload: Input,
+    options: SignalWithStartOptions,
+  ): Promise<RunHandle<Output>>;
+  async signalWithStart(
+    workflow: WorkflowClass | string,
+    input: unknown,
+    signal: Signal | string,
+    payload: unknown,
+    { id, manager, ...options }: SignalWithStartOptions,
+  ): Promise<RunHandle> {
+    if (options.key === undefined)
+      throw new ValidationError('The options of signalWithStart', [
+        { message: 'key is needed: it says which run the signal is for', path: ['key'] },
+      ]);
+    const engine = await this.engine();
+    const { name, version, definition } = await engine.resolve(workflow);
+    const run = toNewRun({ id: uuid(), workflow: name, version, definition, input, options }, engine.serializer);
+    const newSignal = await toNewSignal(run.id, { signal, payload, options: { id } }, engine.serializer);
+    if (manager !== undefined) {
+      const started = await engine.store.startWithin(manager, run);
+      const handle = this.handleOf(run, { ...started, options });
+      checkSent(await engine.store.signalWithin(manager, { ...newSignal, runId: handle.id }), handle.id);
+      return handle;
+    }
+    const isRefused = (start: StartResult) => conflictOf(run, start, options) !== undefined;
+    const { start, sent } = await engine.startWithSignal({ run, signal: newSignal, isRefused });
+    const handle = this.handleOf(run, { result: start, options });
+    checkSent(sent!, handle.id);
+    return handle;
+  }
+
   /** A run with its payloads. @throws RunNotFoundError */
   async get(runId: string): Promise<RunDetails> {
     const run = await (await this.engine()).store.get(runId);
@@ -192,6 +280,14 @@ export class Orchestrator {
     if (hindrance) throw new RunNotFinishedError(hindrance.id, hindrance.status, whyKept(runId, hindrance));
   }
 
+  private async idOf({ workflow, key }: Exclude<RunRef, string>): Promise<string> {
+    const engine = await this.engine();
+    const name = typeof workflow === 'string' ? workflow : (await engine.resolve(workflow)).name;
+    const id = await engine.store.findId(name, key);
+    if (id === undefined) throw new RunNotFoundError(`${name}/${key}`);
+    return id;
+  }
+
   private async resultOf<Output>({ runId, timeout, isUncommitted }: ResultRequest): Promise<Output> {
     refuseInsideRun('orchestrator.result', 'children.await');
     const timeoutMs = timeout === undefined ? undefined : parseDuration(timeout);
@@ -206,6 +302,8 @@ export class Orchestrator {
       started,
       result: (waiting) => this.resultOf<Output>({ runId: id, isUncommitted, ...waiting }),
       status: async () => (await this.get(id)).status,
+      signal: (signal: Signal | string, ...args: [payload?: unknown, options?: SignalOptions]) =>
+        this.signal(id, signal as string, ...args),
       cancel: (how) => this.cancel(id, how),
       children: (filter) => this.listChildren(id, filter),
     };
@@ -228,10 +326,17 @@ interface Started {
 }
 
 function checkConflict(run: NewRun, result: StartResult, options: StartOptions): void {
-  if (result.started || run.key === null) return;
+  const conflict = conflictOf(run, result, options);
+  if (conflict) throw conflict;
+}
+
+function conflictOf(run: NewRun, result: StartResult, options: StartOptions): RunConflictError | undefined {
+  if (result.started || run.key === null) return undefined;
   if (result.inputDigest !== run.inputDigest)
-    throw new RunConflictError(run.workflow, run.key, result.id, 'other input');
-  if (options.onConflict === 'reject') throw new RunConflictError(run.workflow, run.key, result.id, 'rejected');
+    return new RunConflictError(run.workflow, run.key, result.id, 'other input');
+  return options.onConflict === 'reject'
+    ? new RunConflictError(run.workflow, run.key, result.id, 'rejected')
+    : undefined;
 }
 
 /** What an active run has to do with the run that was to be deleted. */

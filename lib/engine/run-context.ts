@@ -1,10 +1,13 @@
 import { v4 as uuid } from 'uuid';
 import { frameFor, tolerant } from './current-run.js';
+import type { TimeoutValue } from './child-orchestrator.js';
 import type { StepOptions } from './definition.js';
 import { type CronOptions, parseCron } from './cron.js';
 import { type Duration, parseDuration } from './duration.js';
 import { NotInRunError, NotInTransactionError, ValidationError } from './errors.js';
 import type { Attributes } from './run.js';
+import type { Signal } from './signal.js';
+import { type SignalWaitOptions, waitForSignal } from './signal-wait.js';
 import { attributesProblem, check } from './start-options.js';
 import type { StepContext } from './step-execution.js';
 import { callStep, checkedPlan } from './steps.js';
@@ -133,6 +136,22 @@ export class RunContext {
     if (typeof id !== 'string' || id === '')
       throw new ValidationError('ctx.patched', [{ message: 'the id must be a text that is not empty', path: ['id'] }]);
     return frameFor('ctx.patched').execution.isPatched(id);
+  }
+
+  /**
+   * Waits, parked, for the next signal of that name: one that was sent before the wait, or the first to come. Each is received
+   * once, in the order in which they were sent. @throws SignalTimeoutError, unless `timeoutValue` is given
+   */
+  waitForSignal<Payload, Value = never>(
+    signal: Signal<Payload, unknown>,
+    options?: SignalWaitOptions & TimeoutValue<Value>,
+  ): Promise<Payload | Value>;
+  waitForSignal<Payload = unknown>(
+    signal: string,
+    options?: SignalWaitOptions & TimeoutValue<unknown>,
+  ): Promise<Payload>;
+  waitForSignal(signal: Signal | string, options: SignalWaitOptions & TimeoutValue<unknown> = {}): Promise<unknown> {
+    return waitForSignal(frameFor('ctx.waitForSignal'), signal, options);
   }
 
   /** Runs code as a step of that name; its outcome is recorded once. @throws StepFailedError when its attempts are used up */

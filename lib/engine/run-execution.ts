@@ -19,20 +19,26 @@ import { LazyAbortSignal } from './lazy-abort-signal.js';
 import { Patches } from './patches.js';
 import type { WorkflowRegistry } from './registry.js';
 import { Replay } from './replay.js';
-import type { Attributes } from './run.js';
+import { SignalBuffer } from './signal-buffer.js';
+import type { Attributes, WaitingFor } from './run.js';
 import { cancelledBy, endOf, failure, moveOfReturn, type Returned } from './run-end.js';
 import type { PayloadSerializer } from './serialization.js';
 import type { StepAttempt } from './step-execution.js';
 import type {
+  BufferedSignal,
   CancelMark,
   CancelRequest,
   ClaimedRun,
   Move,
+  NewSignal,
   NoteKind,
   RecordedOutcome,
   RecordedRun,
   RunEnd,
   RunWrite,
+  SentSignal,
+  SignalsFound,
+  SignalsWanted,
   Store,
 } from './store.js';
 import type { Transactions } from './transactions.js';
@@ -56,6 +62,10 @@ export interface ExecutionHost extends WriteSink {
   resolveVersion(workflow: string): Promise<number>;
   /** Background work: what fails is said, and the work is given up. Never rejects. */
   guard(work: () => Promise<void>): Promise<void>;
+  /** The unread signals of one name of a run. */
+  loadSignals(wanted: SignalsWanted): Promise<SignalsFound>;
+  /** Sends a signal to another run. */
+  signal(signal: NewSignal): Promise<SentSignal>;
   /** Whether there is such a run. */
   checkExists(runId: string, onUnknown: () => void): void;
   /** Asks for the run to be claimed again: its code goes on although it was parked. */
@@ -95,11 +105,14 @@ export class RunExecution {
   /** The open ones of those that step bodies have made. */
   private readonly nestedCalls = new Map<Command, { attempt: StepAttempt; isWaiting: boolean }>();
   private readonly ready: Delivery[] = [];
-  private readonly timer = new DeadlineTimer(() => this.fireDue());
+  private readonly timer = new DeadlineTimer(() => this.timeHasCome());
   /** Outcomes are delivered by one loop at a time; at first that is the replay. */
   private isDelivering = true;
   private isCheckScheduled = false;
   private activeBodies = 0;
+  private signalBuffer: SignalBuffer | undefined;
+  private isFireScheduled = false;
+  private isLookingBeforeFire = false;
   private deliveredSeq = 0;
   private runTime: number;
   private returned: Returned | undefined;
@@ -251,6 +264,25 @@ export class RunExecution {
     call.attempt.waits(isWaiting ? 1 : -1);
   }
 
+  /** Fires the command at that time, or soon when the run is late for it: what else the code asks for now is to be known by then. */
+  fireAt(command: Command, time: number): void {
+    command.wakeAt = time;
+    if (this.isFireScheduled || time > this.clock.now()) return;
+    this.isFireScheduled = true;
+    setImmediate(() => {
+      this.isFireScheduled = false;
+      this.timeHasCome();
+    });
+  }
+
+  /** Fires what was due by that time, the earliest first. */
+  fireUntil(time: number): void {
+    const due = [...this.pending].filter(({ wakeAt }) => wakeAt !== null && wakeAt <= time);
+    for (const command of due.sort((one, other) => one.wakeAt! - other.wakeAt!)) {
+      if (command.wakeAt !== null) command.fire();
+    }
+  }
+
   recordFailedAttempt(command: Command, attempt: { error: string; attempts: number; due: number }): void {
     if (this.isOver) return;
     const { error, attempts, due } = attempt;
@@ -351,8 +383,20 @@ export class RunExecution {
   touched(wakes: number): void {
     if (wakes <= this.run.wakes) return;
     this.run.wakes = wakes;
+    this.signalBuffer?.touched();
     const awaited = this.children.awaited();
     if (awaited.length) void this.lookUp(() => this.children.look(awaited));
+  }
+
+  /** The signals of the run that its code has not received. */
+  get signals(): SignalBuffer {
+    return (this.signalBuffer ??= new SignalBuffer(this, this.run.wakes === 0));
+  }
+
+  /** A signal that was sent in this process. */
+  signalled(signal: BufferedSignal): void {
+    if (signal.seq === this.run.wakes + 1 && this.signalBuffer?.handOver(signal)) this.run.wakes = signal.seq;
+    else this.touched(signal.seq);
   }
 
   /** A wake whose cause was told in this process: nothing to look up. */
@@ -368,7 +412,8 @@ export class RunExecution {
     this.state = 'live';
     this.patches?.writeRest();
     if (claim.cancel) this.requestCancel(claim.cancel);
-    this.fireDue();
+    this.signalBuffer?.serve();
+    this.timeHasCome();
     this.deliverWaiting();
     this.checkParkingSoon();
   }
@@ -498,7 +543,7 @@ export class RunExecution {
       ...(command?.identity ?? { kind: 'cancel', scope: '', name: 'cancel', ordinal: 1 }),
       seq: this.history.nextSeq(),
       status: outcome?.status ?? 'cancelled',
-      digest: command ? this.storedDigestOf(command) : null,
+      digest: outcome?.digest ?? (command ? this.storedDigestOf(command) : null),
       output: outcome?.output ?? null,
       error:
         outcome?.error ?? (cancel ? this.serializer.encodeError(new CancelledError(cancel.reason ?? undefined)) : null),
@@ -644,15 +689,15 @@ export class RunExecution {
   }
 
   /** What the run waits for, or undefined when something of it still runs here. */
-  private waits(): unknown[] | undefined {
+  private waits(): WaitingFor[] | undefined {
     if (this.pending.size === 0) return undefined;
-    const waits: unknown[] = [];
+    const waits: WaitingFor[] = [];
     for (const command of this.pending) {
       const standing = command.standing();
       if (standing === 'busy') return undefined;
       if (standing !== 'suspended') waits.push(standing);
     }
-    return waits.slice(0, MAX_LISTED_WAITS);
+    return listed(waits);
   }
 
   private nextWakeAt(): number | null {
@@ -669,12 +714,23 @@ export class RunExecution {
     return wakeAt;
   }
 
-  private fireDue(): void {
-    if (this.state !== 'live') return;
+  /** A signal that was sent before a timer was due comes before it, so that is looked for first. */
+  private timeHasCome(): void {
+    if (this.state !== 'live' || this.isLookingBeforeFire) return;
     const now = this.clock.now();
+    const wakeAt = this.nextWakeAt();
+    if (wakeAt === null || wakeAt > now) return void this.armTimer();
+    this.isLookingBeforeFire = this.signalBuffer?.isAwaited ?? false;
+    if (this.isLookingBeforeFire) this.signals.lookBefore(() => this.fireDue(now));
+    else this.fireDue(now);
+  }
+
+  private fireDue(now: number): void {
+    this.isLookingBeforeFire = false;
+    if (this.state !== 'live') return;
     if (this.isPastDeadline()) return this.expire();
     if (this.cancelledWith && this.cleanUpEnd() <= now) return this.end(this.cancelled(this.cancelledWith));
-    for (const command of [...this.pending]) if (command.wakeAt !== null && command.wakeAt <= now) command.fire();
+    this.fireUntil(now);
     this.armTimer();
   }
 
@@ -744,6 +800,10 @@ export class RunExecution {
     return this.state === 'live';
   }
 
+  get isParked(): boolean {
+    return this.state === 'parked';
+  }
+
   private get isOver(): boolean {
     return this.state === 'settled' || this.state === 'dropped';
   }
@@ -754,6 +814,14 @@ const END_OF_TIME = 8.64e15;
 
 /** How many of its waits a parked run's row lists. */
 const MAX_LISTED_WAITS = 100;
+
+/** Signals are listed all, each once: the list says whom a signal to a tree reaches. */
+function listed(waits: WaitingFor[]): WaitingFor[] {
+  if (waits.length <= MAX_LISTED_WAITS) return waits;
+  const signals = new Map(waits.filter(({ kind }) => kind === 'signal').map((wait) => [wait.name, wait]));
+  const others = waits.filter(({ kind }) => kind !== 'signal');
+  return [...signals.values(), ...others.slice(0, Math.max(0, MAX_LISTED_WAITS - signals.size))];
+}
 
 interface Delivery {
   command?: Command;

@@ -121,6 +121,8 @@ const FORMS: Record<string, (value: unknown) => string | undefined> = {
   tenant: text,
   label: text,
   ref: text,
+  id: text,
+  scope: oneOf('run', 'tree'),
   priority: (value) =>
     Number.isInteger(value) && Math.abs(value as number) < 2 ** 31
       ? undefined

@@ -44,6 +44,20 @@ export interface Store {
   /** Deletes a finished run with all its descendants; undefined when there is no such run. */
   delete(runId: string): Promise<Deletion | undefined>;
 
+  /** Sends signals, each committed with the wake-up of its run. */
+  signal(signals: readonly NewSignal[]): Promise<SentSignal[]>;
+  /** The same inside the caller's transaction: sent, in its place after what was sent meanwhile, when that commits. */
+  signalWithin(transaction: unknown, signal: NewSignal): Promise<SentSignal>;
+  /** Starts a run, or finds the one of its key, and sends it a signal unless that is refused. One transaction. */
+  startWithSignal(
+    start: StartWithSignal,
+    placement: Placement,
+  ): Promise<{ start: StartResult; sent: SentSignal | undefined }>;
+  /** Unread signals, of each run and name in the order in which they were sent. */
+  loadSignals(wanted: readonly SignalsWanted[]): Promise<SignalsFound[]>;
+  /** The id of the run with that key. */
+  findId(workflow: string, key: string): Promise<string | undefined>;
+
   registerWorker(worker: WorkerRegistration): Promise<void>;
   /** The worker's regular look at the database: renews its lease when asked, and says what needs attention. */
   beat(request: BeatRequest): Promise<Beat>;
@@ -179,7 +193,7 @@ export interface CancelMark {
 /** What is recorded that is no outcome: a failed attempt, when a timed wait in a step's body began, a body that unwinds. */
 export type NoteKind = 'retry' | 'begun' | 'unwinding';
 /** Kinds of history rows. A `patch` says that the run goes the new way at a change of the code; it is shown, and not replayed. */
-export type OutcomeKind = 'step' | 'timer' | 'child' | 'start' | 'decision' | 'cancel' | 'patch' | NoteKind;
+export type OutcomeKind = 'step' | 'timer' | 'signal' | 'child' | 'start' | 'decision' | 'cancel' | 'patch' | NoteKind;
 export type OutcomeStatus = 'completed' | 'failed' | 'cancelled' | 'timeout';
 
 export interface RecordedOutcome {
@@ -189,6 +203,7 @@ export interface RecordedOutcome {
   name: string;
   ordinal: number;
   status: OutcomeStatus;
+  /** Of what the call was made with; of a wait for a signal, which one it received. */
   digest: string | null;
   output: string | null;
   error: string | null;
@@ -297,6 +312,58 @@ export interface WokenRun {
   wakes: number;
   queue: string;
   workerId: string | null;
+}
+
+/** A signal that is sent. */
+export interface NewSignal {
+  runId: string;
+  /** Whatever has the same id is the same signal of that run. */
+  id: string;
+  name: string;
+  payload: string | null;
+  /** Also to live descendants that wait for it. */
+  toTree: boolean;
+}
+
+/** What became of a signal: `finished` and `unknown` runs take none. */
+export interface SentSignal {
+  outcome: 'sent' | 'repeated' | 'finished' | 'unknown';
+  status: RunStatus | undefined;
+  /** The addressed run, woken, and what it has got. */
+  received: { run: WokenRun; signal: BufferedSignal } | undefined;
+  /** Descendants that it was sent to as well. */
+  woken: WokenRun[];
+}
+
+/** A signal that a run has got. */
+export interface BufferedSignal {
+  /** As it is stored. */
+  id: string;
+  /** The run's count of wakes with this signal: the order in which its signals were sent. */
+  seq: number;
+  name: string;
+  payload: string | null;
+  sentAt: number;
+  /** Only a wait that had begun when it was sent takes it. */
+  forWaits: boolean;
+}
+
+export interface StartWithSignal {
+  run: NewRun;
+  /** Its `runId` is that of the new run. */
+  signal: NewSignal;
+  isRefused(start: StartResult): boolean;
+}
+
+export interface SignalsWanted {
+  runId: string;
+  name: string;
+  afterSeq: number;
+}
+
+export interface SignalsFound {
+  signals: BufferedSignal[];
+  hasMore: boolean;
 }
 
 export interface CancelRequest {

@@ -14,8 +14,9 @@ export class TimerCommand extends Command {
   }
 
   begin(): void {
-    this.wakeAt = this.endOf(this.askedAt);
-    if (this.wakeAt <= this.execution.clock.now()) this.fire();
+    const end = this.endOf(this.askedAt);
+    if (end <= this.askedAt) this.fire();
+    else this.execution.fireAt(this, end);
   }
 
   override get isTimed(): boolean {

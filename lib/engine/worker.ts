@@ -13,18 +13,24 @@ import { type ExecutionHost, RunExecution } from './run-execution.js';
 import { endsByParent } from './run-end.js';
 import { reportEnd, reportStart, reportWrite } from './run-reports.js';
 import type { PayloadSerializer } from './serialization.js';
+import { SignalLooks } from './signal-looks.js';
 import { toClaimedRun } from './started-run.js';
 import type {
   Beat,
+  BufferedSignal,
   CancelRequest,
   CancelResult,
   ClaimedRun,
   CommitResult,
   NewRun,
+  NewSignal,
   Placement,
   RecordedRun,
   RunEnd,
   RunWrite,
+  SentSignal,
+  SignalsFound,
+  SignalsWanted,
   StartResult,
   Store,
   WokenRun,
@@ -58,6 +64,7 @@ export interface WorkerParts {
   onEnd(end: RunEnd): void;
   cancel(runId: string, request: CancelRequest): Promise<{ cancelled: number; requested: number }>;
   resolveVersion(workflow: string): Promise<number>;
+  signal(signal: NewSignal): Promise<SentSignal>;
   warn(message: string): void;
 }
 
@@ -79,6 +86,7 @@ export class Worker implements ExecutionHost {
   private readonly parkedRuns: LRUCache<string, RunExecution>;
   private readonly commits: CommitQueue;
   private readonly hints: HintBuffer;
+  private readonly signalLooks: SignalLooks;
   private readonly beatTimer = new DeadlineTimer(() => void this.beat());
   private readonly wakeTimer = new DeadlineTimer(() => void this.wakeDue());
   private readonly leaseTimer = new DeadlineTimer(() => this.selfStop());
@@ -102,6 +110,7 @@ export class Worker implements ExecutionHost {
     this.clock = parts.clock;
     this.serializer = parts.serializer;
     this.hints = new HintBuffer(parts.store);
+    this.signalLooks = new SignalLooks(parts.store, parts.warn, () => this.isStopped);
     this.parkedRuns = new LRUCache({
       max: settings.stickyRuns,
       dispose: (execution, _id, reason) => {
@@ -218,6 +227,14 @@ export class Worker implements ExecutionHost {
 
   async resolveVersion(workflow: string): Promise<number> {
     return await this.parts.resolveVersion(workflow);
+  }
+
+  loadSignals(wanted: SignalsWanted): Promise<SignalsFound> {
+    return this.signalLooks.load(wanted);
+  }
+
+  signal(signal: NewSignal): Promise<SentSignal> {
+    return this.parts.signal(signal);
   }
 
   checkExists(runId: string, onUnknown: () => void): void {
@@ -396,6 +413,12 @@ export class Worker implements ExecutionHost {
       else if (status === 'pending') this.announceReady(queue);
       else this.executions.get(id)?.touched(wakes);
     }
+  }
+
+  /** A signal that was sent in this process: a run that is here need not look for it. */
+  handOver(run: WokenRun, signal: BufferedSignal): void {
+    const execution = this.executions.get(run.id) ?? this.parkedRuns.peek(run.id);
+    if (execution?.run.epoch === run.epoch) execution.signalled(signal);
   }
 
   private takeOnChildren(writes: readonly RunWrite[], result: CommitResult): void {

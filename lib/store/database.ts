@@ -3,7 +3,9 @@ import type { Pool, PoolClient, QueryConfig } from 'pg';
 import { DataSource, type DataSourceOptions, type QueryRunner } from 'typeorm';
 import { DatabaseUnavailableError } from '../engine/errors.js';
 import { HistoryEntity } from './entities/history.entity.js';
+import { OutgoingSignalEntity } from './entities/outgoing-signal.entity.js';
 import { RunEntity } from './entities/run.entity.js';
+import { SignalEntity } from './entities/signal.entity.js';
 import { WatchEntity } from './entities/watch.entity.js';
 import { WorkerEntity } from './entities/worker.entity.js';
 import { CreateTables1763600000000 } from './migrations/1763600000000-create-tables.js';
@@ -160,7 +162,7 @@ function engineOptions(options: PostgresOptions, schema: string): PostgresOption
     ...credentialsOf(options),
     ...(options.driver ? { driver: options.driver as unknown } : {}),
     schema,
-    entities: [RunEntity, HistoryEntity, WorkerEntity, WatchEntity],
+    entities: [RunEntity, HistoryEntity, WorkerEntity, WatchEntity, SignalEntity, OutgoingSignalEntity],
     migrations: [CreateTables1763600000000],
     migrationsTableName: 'migrations',
     migrationsTransactionMode: 'all',

@@ -43,6 +43,11 @@ export class RunQueries {
     );
   }
 
+  async findId(workflow: string, key: string): Promise<string | undefined> {
+    const where = { workflow: toSqlText(workflow), key: toSqlText(key), superseded: false };
+    return (await this.dataSource.getRepository(RunEntity).findOne({ select: { id: true }, where }))?.id;
+  }
+
   async history(runId: string): Promise<HistoryEntry[]> {
     if (!isUuid(runId)) return [];
     const rows = await this.dataSource.getRepository(HistoryEntity).find({ where: { runId }, order: { seq: 'ASC' } });

@@ -17,12 +17,17 @@ import type {
   Hints,
   ListFilter,
   NewRun,
+  NewSignal,
   Placement,
   RecordedRun,
   RunEnd,
   RunWrite,
+  SentSignal,
+  SignalsFound,
+  SignalsWanted,
   StartResult,
   StartWithin,
+  StartWithSignal,
   Store,
   WokenRun,
   WorkerRegistration,
@@ -50,6 +55,7 @@ import {
   writeToRow,
 } from './rows.js';
 import { RunQueries } from './run-queries.js';
+import { Signals } from './signals.js';
 import { allStatements, type Statements } from './statements/all.js';
 import { isLockTimeout } from './transient-errors.js';
 import { CHILDREN, OUTCOMES, WRITES } from './statements/commit.sql.js';
@@ -70,6 +76,7 @@ export class TypeOrmStore implements Store {
   private readonly queries: RunQueries;
   private readonly listener: WakeUpListener;
   private readonly canceller: Canceller;
+  private readonly signals: Signals;
   private readonly channel: string;
 
   constructor(
@@ -82,6 +89,7 @@ export class TypeOrmStore implements Store {
     this.channel = hintChannel(database.schema);
     this.listener = new WakeUpListener(database, this.channel);
     this.canceller = new Canceller(this.sql, serializer);
+    this.signals = new Signals(this.sql);
   }
 
   async listen(): Promise<void> {
@@ -106,15 +114,20 @@ export class TypeOrmStore implements Store {
   }
 
   async startWithin(transaction: unknown, newRun: NewRun): Promise<StartWithin> {
-    const queryRunner = openTransactionOf(transaction);
-    const run = await Database.within(queryRunner);
-    await this.checkTransaction(run);
+    const { queryRunner, run } = await this.within(transaction);
     const [result] = await this.startOn(run, [newRun], { workerId: undefined, definitions: [], resident: [] });
     // Told by the caller's own commit, for a hint that left earlier would find nothing; also to those who wait for the
     // result and have not seen the run yet.
     const hints = JSON.stringify({ queues: [newRun.queue], ended: [result!.id] });
     await run(this.sql.announce, [this.channel, hints]);
     return { result: result!, isUncommitted: () => queryRunner.isTransactionActive };
+  }
+
+  private async within(transaction: unknown): Promise<{ queryRunner: QueryRunner; run: Run }> {
+    const queryRunner = openTransactionOf(transaction);
+    const run = await Database.within(queryRunner);
+    await this.checkTransaction(run);
+    return { queryRunner, run };
   }
 
   /** Where others' commits are not seen, a key that was taken meanwhile would not be either. */
@@ -358,6 +371,34 @@ export class TypeOrmStore implements Store {
     return this.called(() =>
       this.database.transaction(async (run) => (mayBeDone = (await deleteFamily(run, this.sql, runId)) ?? mayBeDone)),
     );
+  }
+
+  // ---- signals
+
+  signal(signals: readonly NewSignal[]): Promise<SentSignal[]> {
+    return this.called(() => this.signals.send(this.database.run, signals));
+  }
+
+  async signalWithin(transaction: unknown, signal: NewSignal): Promise<SentSignal> {
+    return this.signals.sendAtCommit((await this.within(transaction)).run, signal);
+  }
+
+  startWithSignal({ run: newRun, signal, isRefused }: StartWithSignal, placement: Placement) {
+    return this.called(() =>
+      this.database.transaction(async (run) => {
+        const [start] = await this.startOn(run, [newRun], placement, KEY_PATIENCE_MS);
+        const [sent] = isRefused(start!) ? [] : await this.signals.send(run, [{ ...signal, runId: start!.id }]);
+        return { start: start!, sent };
+      }),
+    );
+  }
+
+  loadSignals(wanted: readonly SignalsWanted[]): Promise<SignalsFound[]> {
+    return this.worked(() => this.signals.load(this.database.run, wanted));
+  }
+
+  findId(workflow: string, key: string): Promise<string | undefined> {
+    return this.called(() => this.queries.findId(workflow, key));
   }
 
   // ---- workers

@@ -6,6 +6,7 @@ import { migrate } from '../../lib/store/migrate.js';
 import { allStatements, type Statements } from '../../lib/store/statements/all.js';
 import { CHILDREN, OUTCOMES, WRITES } from '../../lib/store/statements/commit.sql.js';
 import { toBeWokenRow } from '../../lib/store/rows.js';
+import { NEW_SIGNALS, WANTED_SIGNALS } from '../../lib/store/statements/signal.sql.js';
 import { NEW_RUNS } from '../../lib/store/statements/start.sql.js';
 import { closeApps, startApp } from '../support/app.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
@@ -256,6 +257,7 @@ describe('With 100,000 runs', () => {
     ...{ ...newRun, deadline: null, parent_id: id(90_001), root_id: id(90_001), depth: 2, ref: 'r', scope: '' },
     ...{ awaited: true, cascades: true, closes_with_parent: false, shielded: false },
   };
+  const signal = { position: 0, run_id: id(5), id: 's', name: 'n', payload: '1', tree_wait: null };
   const [ids, queues, definitions] = [[id(90_001), id(90_002)], ['default'], ['w@1', 'w@2']];
 
   const parameters: Record<keyof Statements, unknown[]> = {
@@ -302,6 +304,10 @@ describe('With 100,000 runs', () => {
     removeWorker: [worker],
     liveDefinitions: [],
     markWatched: [ids],
+    sendSignals: NEW_SIGNALS.parameters([signal, { ...signal, run_id: id(90_001) }]),
+    sendSignalsToTrees: NEW_SIGNALS.parameters([{ ...signal, tree_wait: '{"kind":"signal","name":"n",' }]),
+    sendAtCommit: [id(900_002), id(5), 's', 'n', '1', null],
+    loadSignals: WANTED_SIGNALS.parameters([{ position: 0, run_id: id(90_001), name: 'n', after_seq: 0 }]),
   };
 
   const intended: Partial<Record<keyof Statements, string>> = {
@@ -319,6 +325,9 @@ describe('With 100,000 runs', () => {
     takeOver: 'run_worker',
     handBack: 'run_worker',
     removeWorker: 'run_worker',
+    sendSignalsToTrees: 'run_parent',
+    sendAtCommit: 'run_pkey',
+    loadSignals: 'signal_order',
   };
 
   describe.each(['force_custom_plan', 'force_generic_plan'])('and %s', (mode) => {

@@ -1,8 +1,9 @@
-import { Column, Entity, PrimaryColumn } from 'typeorm';
+import { Column, Entity, Index, PrimaryColumn } from 'typeorm';
 import type { OutcomeKind, OutcomeStatus } from '../../engine/store.js';
 
 /** One recorded outcome of a run, written once and never changed. */
 @Entity('history')
+@Index('history_receipt', ['runId', 'digest'], { where: "kind = 'signal'" })
 export class HistoryEntity {
   @PrimaryColumn('uuid', { name: 'run_id' })
   runId!: string;
@@ -26,6 +27,7 @@ export class HistoryEntity {
   @Column('text')
   status!: OutcomeStatus;
 
+  /** Of what the call was made with; of a wait for a signal, the id of the one that it received. */
   @Column('text', { nullable: true })
   digest!: string | null;
 

@@ -1,18 +1,28 @@
 import type { MigrationInterface, QueryRunner } from 'typeorm';
-import { quoteIdentifier } from '../statements/statement.js';
+import { hintChannel, quoteIdentifier } from '../statements/statement.js';
 
 /** The first schema. Later migrations only add, so that workers of two versions can run side by side during a deploy. */
 export class CreateTables1763600000000 implements MigrationInterface {
   async up(queryRunner: QueryRunner): Promise<void> {
     const schema = quoteIdentifier(schemaOf(queryRunner));
-    for (const statement of UP) await queryRunner.query(statement.replaceAll('@schema', () => schema));
+    const channel = hintChannel(schemaOf(queryRunner));
+    for (const statement of UP)
+      await queryRunner.query(statement.replaceAll('@schema', () => schema).replaceAll('@channel', channel));
   }
 
   async down(queryRunner: QueryRunner): Promise<void> {
     const schema = quoteIdentifier(schemaOf(queryRunner));
-    for (const name of ['wake_run', 'watchers_of']) await queryRunner.query(`drop function ${schema}.${name}(uuid)`);
-    for (const table of ['watch', 'worker', 'history', 'run']) await queryRunner.query(`drop table ${schema}.${table}`);
-    await queryRunner.query(`drop function ${schema}.engine_now()`);
+    for (const table of ['outgoing_signal', 'signal', 'watch', 'worker', 'history', 'run'])
+      await queryRunner.query(`drop table ${schema}.${table}`);
+    for (const name of [
+      'send_outgoing_signals',
+      'send_signal',
+      'signal_targets',
+      'wake_run',
+      'watchers_of',
+      'engine_now',
+    ])
+      await queryRunner.query(`drop function ${schema}.${name}`);
   }
 }
 
@@ -124,4 +134,118 @@ const UP = [
       where r.id = $1
       returning r.id, r.status, r.epoch, r.wakes, r.queue, r.worker_id
     $$`,
+  `create table @schema.signal (
+    run_id uuid not null,
+    id text not null,
+    seq integer not null,
+    name text not null,
+    payload text,
+    for_waits boolean not null default false,
+    consumed boolean not null default false,
+    sent_at timestamptz not null,
+    constraint signal_pkey primary key (run_id, id)
+  )`,
+  `create unique index signal_order on @schema.signal (run_id, name, seq)`,
+  // Which signals a run has received.
+  `create index history_receipt on @schema.history (run_id, digest) where kind = 'signal'`,
+  // What transactions of callers that are still open send; it becomes signals at their commits.
+  `create table @schema.outgoing_signal (
+    sender bigint not null,
+    id uuid not null,
+    run_id uuid not null,
+    signal_id text not null,
+    name text not null,
+    payload text,
+    tree_wait text,
+    constraint outgoing_signal_pkey primary key (sender, id)
+  )`,
+  // Whom a signal reaches: the addressed run; and when it goes to the tree ("wait" is what the list of a parked run that waits
+  // for it contains), its live descendants that wait for it. What a run that is not parked waits for is not in its row: it is
+  // sent to each of them, and the run takes it if a wait for it had begun.
+  `create function @schema.signal_targets(addressed uuid, signal_id text, wait text)
+    returns table (run_id uuid, for_waits boolean) language sql stable rows 1
+    as $$
+      with recursive family as (
+        select addressed as id
+        union
+        select child.id
+        from @schema.run child
+        join family on child.parent_id = family.id
+        where wait is not null
+          and not exists (select from @schema.signal s where s.run_id = addressed and s.id = signal_id)
+      )
+      select r.id, r.id <> addressed and r.status <> 'waiting'
+      from @schema.run r
+      where r.id = any(array(select id from family))
+        and (
+          r.id = addressed
+          or r.finished_at is null and r.started_at is not null and (r.status <> 'waiting' or strpos(r.waiting_for, wait) > 0)
+        )
+    $$`,
+  // Gives a signal to a run and wakes it. Locks the run; from there on, each statement sees all that was committed before. The
+  // number of a signal is the count of wakes that it comes with, so it grows in the order of commits. One that a caller's commit
+  // sends is kept for a run that has ended meanwhile, as one that it has not read: it may be retried.
+  `create function @schema.send_signal(target uuid, signal_id text, signal_name text, signal_payload text, only_for_waits boolean, commits boolean)
+    returns table (outcome text, status text, epoch integer, wakes integer, queue text, worker_id uuid, sent_at timestamptz)
+    language plpgsql volatile rows 1
+    as $$
+    #variable_conflict use_column
+    declare
+      run record;
+      sending_at timestamptz;
+    begin
+      select r.status, r.finished_at into run from @schema.run r where r.id = target for no key update;
+      if not found then
+        return;
+      end if;
+      if exists (select from @schema.signal s where s.run_id = target and s.id = signal_id) then
+        return query select 'repeated', run.status, null::integer, null::integer, null, null::uuid, null::timestamptz;
+        return;
+      end if;
+      if run.finished_at is not null and not commits then
+        return query select 'finished', run.status, null::integer, null::integer, null, null::uuid, null::timestamptz;
+        return;
+      end if;
+      select w.* into run from @schema.wake_run(target) w;
+      sending_at := @schema.engine_now() + (clock_timestamp() - now());
+      insert into @schema.signal (run_id, id, seq, name, payload, for_waits, sent_at)
+      values (target, signal_id, run.wakes, signal_name, signal_payload, only_for_waits, sending_at);
+      return query select 'sent', run.status, run.epoch, run.wakes, run.queue, run.worker_id, sending_at;
+    end
+    $$`,
+  // At the commit of a caller's transaction: the first of its rows sends them all, in the order of runs, since commits lock those.
+  `create function @schema.send_outgoing_signals() returns trigger language plpgsql
+    as $$
+    declare
+      hints text;
+    begin
+      with outgoing as (
+        delete from @schema.outgoing_signal o where o.sender = new.sender returning o.*
+      ),
+      sent as materialized (
+        select result.*
+        from (
+          select o.*, target.run_id as target, target.for_waits
+          from outgoing o
+          cross join lateral @schema.signal_targets(o.run_id, o.signal_id, o.tree_wait) target
+          order by target.run_id, o.id
+        ) o
+        cross join lateral @schema.send_signal(o.target, o.signal_id, o.name, o.payload, o.for_waits, true) result
+        where result.outcome = 'sent'
+      )
+      select json_build_object(
+        'queues', coalesce(json_agg(distinct queue) filter (where worker_id is null and status = 'pending'), '[]'),
+        'workers', coalesce(json_agg(distinct worker_id) filter (where worker_id is not null), '[]')
+      ) into hints
+      from sent
+      having count(*) > 0;
+      -- More than that a notification cannot hold; then the regular look finds them.
+      if octet_length(hints) < 8000 then
+        perform pg_notify('@channel', hints);
+      end if;
+      return null;
+    end
+    $$`,
+  `create constraint trigger outgoing_signal_sent after insert on @schema.outgoing_signal
+    deferrable initially deferred for each row execute function @schema.send_outgoing_signals()`,
 ];

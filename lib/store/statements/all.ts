@@ -2,6 +2,7 @@ import { cancelStatements } from './cancel.sql.js';
 import { claimStatements } from './claim.sql.js';
 import { commitStatements } from './commit.sql.js';
 import { deleteStatements } from './delete.sql.js';
+import { signalStatements } from './signal.sql.js';
 import { startStatements } from './start.sql.js';
 import { inSchema } from './statement.js';
 import { transactionStatements } from './transaction.sql.js';
@@ -17,6 +18,7 @@ export function allStatements(schema: string) {
       ...commitStatements,
       ...transactionStatements,
       ...wakeStatements,
+      ...signalStatements,
       ...cancelStatements,
       ...deleteStatements,
       ...workerStatements,

@@ -46,6 +46,9 @@ const deleteRuns = `
 with without_history as (
   delete from @schema.history where run_id = any($1::uuid[])
 ),
+without_signals as (
+  delete from @schema.signal where run_id = any($1::uuid[])
+),
 without_watches as (
   delete from @schema.watch where run_id = any($1::uuid[])
 )
