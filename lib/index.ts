@@ -68,6 +68,14 @@ export {
   WorkflowNotRegisteredError,
 } from './engine/errors.js';
 export type { RunEvent } from './engine/events.js';
+export type {
+  ExplainedEntry,
+  ExplainedGroup,
+  ExplainedRun,
+  ExplainedStep,
+  ExplainedWorkflow,
+  Explanation,
+} from './engine/explain.js';
 export {
   type CancelCount,
   type CancelOptions,

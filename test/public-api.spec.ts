@@ -109,6 +109,7 @@ describe('The package', () => {
         ...['start', 'startMany', 'execute', 'result', 'get', 'findByKey', 'history', 'tree', 'list', 'listChildren'],
         ...['cancel', 'retry', 'delete'],
         ...['signal', 'signalWithStart'],
+        ...['explain'],
       ]),
     );
     expect(membersOf(ChildOrchestrator)).toEqual(

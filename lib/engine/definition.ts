@@ -1,4 +1,5 @@
 import { type Duration, tryParseDuration } from './duration.js';
+import type { ExplainedGroup, ExplainedStep } from './explain.js';
 import { type ErrorKind, type RetryOptions, retryProblems } from './retry-policy.js';
 
 /** What a workflow class has: its code. `run` may be async or not. */
@@ -115,6 +116,9 @@ export interface WorkflowDefinition {
   cancelTimeoutMs: number;
   /** The class, for those who name a workflow by it. */
   target: WorkflowClass | FlowClass;
+  isFlow: boolean;
+  /** The steps that the class declares; those of a flow in their order and groups. */
+  steps: readonly (ExplainedStep | ExplainedGroup)[];
   run(input: unknown): unknown;
 }
 

@@ -1,7 +1,7 @@
 import { type CommandIdentity, displayKey, identityKey } from './command.js';
 import type { NoteKind, OutcomeKind, RecordedOutcome } from './store.js';
 
-const NOTES: ReadonlySet<OutcomeKind> = new Set<NoteKind>(['retry', 'begun', 'unwinding']);
+export const NOTES: ReadonlySet<OutcomeKind> = new Set<NoteKind>(['retry', 'begun', 'unwinding']);
 
 /** Whether that is a kind of outcomes, which a call ends by and which people are shown. */
 export function isOutcome(kind: OutcomeKind): kind is Exclude<OutcomeKind, NoteKind> {

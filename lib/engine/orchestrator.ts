@@ -6,6 +6,7 @@ import { type Duration, parseDuration } from './duration.js';
 import type { Engine } from './engine.js';
 import { InsideRunError, RunConflictError, RunNotFinishedError, RunNotFoundError, ValidationError } from './errors.js';
 import type { RunEvent } from './events.js';
+import { explain, type ExplainedRun, type ExplainedWorkflow, type Explanation } from './explain.js';
 import type { HistoryEntry, Page, RunDetails, RunStatus, RunSummary, RunTree } from './run.js';
 import type { PayloadAndOptions, RunRef, SendSignal, Signal, SignalOptions } from './signal.js';
 import { checkSent, toNewSignal } from './signal-sender.js';
@@ -278,6 +279,19 @@ export class Orchestrator {
     if (!deletion) throw new RunNotFoundError(runId);
     const { hindrance } = deletion;
     if (hindrance) throw new RunNotFinishedError(hindrance.id, hindrance.status, whyKept(runId, hindrance));
+  }
+
+  /**
+   * The shape of a workflow of this process (its class or name), or what a run (its id) did so far and waits for, with its
+   * descendants. A large run is cut: see {@link ExplainedRun.isCut}.
+   * @throws RunNotFoundError, WorkflowNotRegisteredError
+   */
+  async explain(workflow: WorkflowClass | FlowClass): Promise<Explanation<ExplainedWorkflow>>;
+  async explain<Tree extends ExplainedWorkflow | ExplainedRun = ExplainedRun>(
+    runIdOrName: string,
+  ): Promise<Explanation<Tree>>;
+  async explain(subject: WorkflowReference): Promise<Explanation> {
+    return explain(await this.engine(), subject);
   }
 
   private async idOf({ workflow, key }: Exclude<RunRef, string>): Promise<string> {

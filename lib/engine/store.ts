@@ -1,3 +1,4 @@
+import type { ExplainedEntry } from './explain.js';
 import type {
   Attributes,
   HistoryEntry,
@@ -81,6 +82,8 @@ export interface Store {
   get(runId: string): Promise<RunDetails | undefined>;
   findByKey(workflow: string, key: string): Promise<RunDetails | undefined>;
   history(runId: string): Promise<HistoryEntry[]>;
+  /** The first entries of a history, without their payloads. */
+  outline(runId: string, limit: number): Promise<ExplainedEntry[]>;
   tree(runId: string): Promise<RunTree | undefined>;
   list(filter: ListFilter): Promise<Page<RunSummary>>;
   /** Names and versions that live workers register. */

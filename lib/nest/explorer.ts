@@ -8,7 +8,7 @@ import {
 } from '../engine/definition.js';
 import { parseDuration } from '../engine/duration.js';
 import { stepProblemsOf, transactionalStepsOf, workflowOptionsOf } from './decorators.js';
-import { flowCode, flowProblemsOf, isFlow } from './flows.js';
+import { explainedStepsOf, flowCode, flowProblemsOf, isFlow } from './flows.js';
 import { engineNameOf } from './tokens.js';
 
 type Provider = ReturnType<DiscoveryService['getProviders']>[number];
@@ -138,6 +138,8 @@ function toDefinition(target: ProviderClass, provider: Provider): WorkflowDefini
     timeoutMs: timeout === undefined ? undefined : parseDuration(timeout),
     cancelTimeoutMs: parseDuration(cancelTimeout),
     target,
+    isFlow: isFlow(target),
+    steps: explainedStepsOf(target),
     run: isFlow(target)
       ? flowCode(target, () => provider.instance as object)
       : (input) => (provider.instance as WorkflowHandler).run(input),

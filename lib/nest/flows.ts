@@ -1,5 +1,6 @@
+import type { ExplainedGroup, ExplainedStep } from '../engine/explain.js';
 import { runFlow } from '../flow/run-flow.js';
-import { flowProblems, type FlowStep, nonFlowProblems, toStages } from '../flow/stages.js';
+import { flowProblems, type FlowStep, nonFlowProblems, type Stage, toStages } from '../flow/stages.js';
 import { stepsOf, unmarkedOverrides, workflowOptionsOf } from './decorators.js';
 
 type Target = object & { prototype: object; name: string };
@@ -33,6 +34,21 @@ export function flowProblemsOf(target: Target, instance: unknown): string[] {
         `${target.name}.${method}: it overrides a step of the flow and would not be recorded; give it @Step() as well`,
     ),
   ];
+}
+
+/** The steps that a class declares, as they are explained. */
+export function explainedStepsOf(target: Target): (ExplainedStep | ExplainedGroup)[] {
+  const steps = flowStepsOf(target);
+  return isFlow(target) ? toStages(steps).map(explainStage) : steps.map(explainStep);
+}
+
+function explainStage(stage: Stage): ExplainedStep | ExplainedGroup {
+  if (stage.kind === 'step') return explainStep(stage.step);
+  return { kind: 'group', name: stage.name, onError: stage.onError, steps: stage.steps.map(explainStep) };
+}
+
+function explainStep({ name, when }: FlowStep): ExplainedStep {
+  return { kind: 'step', name, isConditional: when !== undefined };
 }
 
 /** `run = async (input) => …`: the class alone looks like a flow. */

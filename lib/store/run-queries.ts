@@ -1,6 +1,7 @@
-import type { DataSource, SelectQueryBuilder } from 'typeorm';
+import { type DataSource, In, Not, type SelectQueryBuilder } from 'typeorm';
 import { displayKey } from '../engine/command.js';
-import { isOutcome } from '../engine/history.js';
+import type { ExplainedEntry } from '../engine/explain.js';
+import { isOutcome, NOTES } from '../engine/history.js';
 import {
   type HistoryEntry,
   isTerminal,
@@ -20,6 +21,12 @@ import { attributesFromRow } from './rows.js';
 
 /** A family is loaded level by level, in pieces of this many parents. */
 const TREE_PIECE = 1_000;
+
+/** Of an entry, all but its payload. */
+const OUTLINE = {
+  ...{ seq: true, kind: true, name: true, ordinal: true, status: true, attempts: true },
+  ...{ startedAt: true, finishedAt: true, childId: true },
+} as const;
 
 /** What people and services look at: no transitions, no hot path. */
 export class RunQueries {
@@ -52,6 +59,36 @@ export class RunQueries {
     if (!isUuid(runId)) return [];
     const rows = await this.dataSource.getRepository(HistoryEntity).find({ where: { runId }, order: { seq: 'ASC' } });
     return rows.filter((row) => isOutcome(row.kind)).map((row) => this.toEntry(row));
+  }
+
+  async outline(runId: string, limit: number): Promise<ExplainedEntry[]> {
+    const rows = await this.dataSource.getRepository(HistoryEntity).find({
+      select: OUTLINE,
+      where: { runId, kind: Not(In([...NOTES])) },
+      order: { seq: 'ASC' },
+      take: limit,
+    });
+    const answers = await this.answersOf(runId, rows);
+    return rows.map((row) => ({
+      ...identityOf(row),
+      status: row.status,
+      attempts: row.attempts,
+      startedAt: row.startedAt,
+      finishedAt: row.finishedAt,
+      durationMs: row.finishedAt.getTime() - row.startedAt.getTime(),
+      childId: row.childId ?? undefined,
+      answer: answers.get(row.seq),
+    }));
+  }
+
+  /** The outputs of decisions, which are small. */
+  private async answersOf(runId: string, rows: readonly HistoryEntity[]): Promise<Map<number, boolean>> {
+    const seqs = rows.filter(({ kind }) => kind === 'decision').map(({ seq }) => seq);
+    if (seqs.length === 0) return new Map();
+    const decisions = await this.dataSource
+      .getRepository(HistoryEntity)
+      .find({ select: { seq: true, output: true }, where: { runId, seq: In(seqs) } });
+    return new Map(decisions.map(({ seq, output }) => [seq, this.serializer.decode(output) === true]));
   }
 
   async tree(runId: string): Promise<RunTree | undefined> {
@@ -143,12 +180,9 @@ export class RunQueries {
   }
 
   private toEntry(row: HistoryEntity): HistoryEntry {
-    const kind = row.kind === 'start' ? 'child' : (row.kind as HistoryEntry['kind']);
     return {
       seq: row.seq,
-      kind,
-      name: fromSqlText(row.name),
-      key: kind === 'child' ? fromSqlText(row.name) : displayKey(fromSqlText(row.name), row.ordinal),
+      ...identityOf(row),
       status: row.status,
       output: this.serializer.show(row.output),
       error: row.error === null ? undefined : this.serializer.showError(row.error),
@@ -158,6 +192,12 @@ export class RunQueries {
       childId: row.childId ?? undefined,
     };
   }
+}
+
+function identityOf(row: HistoryEntity): Pick<HistoryEntry, 'kind' | 'name' | 'key'> {
+  const kind = row.kind === 'start' ? 'child' : (row.kind as HistoryEntry['kind']);
+  const text = fromSqlText(row.name);
+  return { kind, name: text, key: kind === 'child' ? text : displayKey(text, row.ordinal) };
 }
 
 function toTree(row: RunEntity): RunTree {

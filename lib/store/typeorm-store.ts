@@ -1,6 +1,7 @@
 import type { EntityManager, QueryRunner } from 'typeorm';
 import type { DatabaseClock } from '../engine/clock.js';
 import { OrchestrationError, ValidationError } from '../engine/errors.js';
+import type { ExplainedEntry } from '../engine/explain.js';
 import type { HistoryEntry, Page, RunDetails, RunStatus, RunSummary, RunTree, TerminalStatus } from '../engine/run.js';
 import { fromSqlText, type PayloadSerializer, toSqlText } from '../engine/serialization.js';
 import type {
@@ -531,6 +532,10 @@ export class TypeOrmStore implements Store {
 
   history(runId: string): Promise<HistoryEntry[]> {
     return this.called(() => this.queries.history(runId));
+  }
+
+  outline(runId: string, limit: number): Promise<ExplainedEntry[]> {
+    return this.called(() => this.queries.outline(runId, limit));
   }
 
   tree(runId: string): Promise<RunTree | undefined> {
