@@ -186,14 +186,14 @@ export class Orchestrator {
     options: SignalWithStartOptions,
   ): Promise<RunHandle<OutputOf<W>>>;
   async signalWithStart<Output = unknown, Input = unknown>(
-    workflow: string,
+    workflow: FlowClass | string,
     input: unknown,
     signal: Signal<unknown, Input> | string,
     payload: Input,
     options: SignalWithStartOptions,
   ): Promise<RunHandle<Output>>;
   async signalWithStart(
-    workflow: WorkflowClass | string,
+    workflow: WorkflowReference,
     input: unknown,
     signal: Signal | string,
     payload: unknown,

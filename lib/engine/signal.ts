@@ -1,5 +1,5 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec';
-import type { WorkflowClass } from './definition.js';
+import type { WorkflowReference } from './definition.js';
 import { ValidationError } from './errors.js';
 import type { WithinTransaction } from './orchestrator.js';
 
@@ -10,7 +10,7 @@ export interface Signal<Payload = unknown, Input = Payload> {
 }
 
 /** A run by its id, or by its workflow and key. */
-export type RunRef = string | { workflow: WorkflowClass | string; key: string };
+export type RunRef = string | { workflow: WorkflowReference; key: string };
 
 /** How a signal is sent to a run of the own family. */
 export interface SendOptions {
