@@ -1,7 +1,7 @@
 import { devkit, strings } from './devkit.js';
 
 /** What can be scaffolded; also the suffix of its file and class: `order.workflow.ts`, `OrderWorkflow`. */
-export type Kind = 'workflow' | 'step';
+export type Kind = 'workflow' | 'flow' | 'step';
 
 /** The spellings of one name: `{ name: 'order', typePrefix: 'Order', className: 'OrderWorkflow' }`. */
 export interface ArtifactName {

@@ -148,13 +148,14 @@ describeGenerated('what nest g writes into an ESM application', () => {
   beforeAll(() => {
     app = new Application('module');
     app.nest('g', '-c', 'nestjs-orchestration', 'workflow', 'orderWorkflow');
+    app.nest('g', '-c', 'nestjs-orchestration', 'flow', 'shop/return');
     app.nest('g', '-c', 'nestjs-orchestration', 'step', 'shop/charge');
   });
 
   afterAll(() => app.remove());
 
   it('is registered in its module', () => {
-    expect(app.read('src/app.module.ts')).toContain('providers: [OrderWorkflow, ChargeStep]');
+    expect(app.read('src/app.module.ts')).toContain('providers: [OrderWorkflow, ReturnFlow, ChargeStep]');
   });
 
   it('compiles', () => {
@@ -165,8 +166,9 @@ describeGenerated('what nest g writes into an ESM application', () => {
     const output = app.test();
 
     expect(output).toContain('PASS src/order/order.workflow.spec.ts');
+    expect(output).toContain('PASS src/shop/return/return.flow.spec.ts');
     expect(output).toContain('PASS src/shop/charge/charge.step.spec.ts');
-    expect(output).toContain('Tests:       3 passed, 3 total');
+    expect(output).toContain('Tests:       4 passed, 4 total');
   });
 
   it('is nothing with --dry-run', () => {
@@ -183,6 +185,7 @@ describeGenerated('what nest g writes into a CommonJS application', () => {
   beforeAll(() => {
     app = new Application('commonjs');
     app.nest('g', '-c', 'nestjs-orchestration', 'workflow', 'order');
+    app.nest('g', '-c', 'nestjs-orchestration', 'flow', 'shop/return');
     app.nest('g', '-c', 'nestjs-orchestration', 'step', 'shop/charge');
   });
 

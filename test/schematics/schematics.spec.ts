@@ -254,6 +254,31 @@ describe('the step schematic', () => {
   });
 });
 
+describe('the flow schematic', () => {
+  it('writes a list of steps and its test, and registers the class', async () => {
+    const { created, files } = await generate('flow', { name: 'shop/return' });
+
+    expect(created).toEqual(['/src/shop/return/return.flow.spec.ts', '/src/shop/return/return.flow.ts']);
+    expect(files['/src/shop/return/return.flow.ts']).toContain(
+      "@Workflow('return')\nexport class ReturnFlow extends Flow<ReturnInput, ReturnResult> {",
+    );
+    expect(files['/src/shop/shop.module.ts']).toContain("import { ReturnFlow } from './return/return.flow.js';");
+    expect(files['/src/shop/shop.module.ts']).toContain('providers: [ReturnFlow]');
+    for (const path of created) expect(files[path]).not.toMatch(/<%|%>|undefined/);
+  });
+
+  it('imports without a suffix in a CommonJS project', async () => {
+    const { files } = await generate('flow', { name: 'return' }, commonJsProject);
+
+    expect(files['/src/return/return.flow.spec.ts']).toContain("from './return.flow';");
+  });
+
+  it('says flow in its errors, and the kind once in its names', async () => {
+    expect(await refusal('flow', { name: 'flow' })).toContain('says only that it is a flow');
+    expect((await generate('flow', { name: 'orderFlow' })).created).toContain('/src/order/order.flow.ts');
+  });
+});
+
 describe('the collection', () => {
   it('has the schematics of Nest as well', async () => {
     const { created } = await generate('service', { name: 'stock' });
