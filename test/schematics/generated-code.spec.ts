@@ -47,10 +47,9 @@ const tsconfig = {
 };
 
 const appModule = `import { Module } from '@nestjs/common';
-import { OrchestrationModule } from 'nestjs-orchestration';
 
 @Module({
-  imports: [OrchestrationModule.forRoot()],
+  imports: [],
   providers: [],
 })
 export class AppModule {}
@@ -147,6 +146,7 @@ describeGenerated('what nest g writes into an ESM application', () => {
 
   beforeAll(() => {
     app = new Application('module');
+    app.nest('add', 'nestjs-orchestration', '--skip-install', '--database', 'url');
     app.nest('g', '-c', 'nestjs-orchestration', 'workflow', 'orderWorkflow');
     app.nest('g', '-c', 'nestjs-orchestration', 'flow', 'shop/return');
     app.nest('g', '-c', 'nestjs-orchestration', 'step', 'shop/charge');
@@ -154,7 +154,10 @@ describeGenerated('what nest g writes into an ESM application', () => {
 
   afterAll(() => app.remove());
 
-  it('is registered in its module', () => {
+  it('is registered in its module, which imports the one of the package', () => {
+    expect(app.read('src/app.module.ts')).toContain(
+      "imports: [OrchestrationModule.forRoot({ connection: { type: 'postgres', url: process.env.DATABASE_URL } })]",
+    );
     expect(app.read('src/app.module.ts')).toContain('providers: [OrderWorkflow, ReturnFlow, ChargeStep]');
   });
 
@@ -184,6 +187,7 @@ describeGenerated('what nest g writes into a CommonJS application', () => {
 
   beforeAll(() => {
     app = new Application('commonjs');
+    app.nest('add', 'nestjs-orchestration', '--skip-install');
     app.nest('g', '-c', 'nestjs-orchestration', 'workflow', 'order');
     app.nest('g', '-c', 'nestjs-orchestration', 'flow', 'shop/return');
     app.nest('g', '-c', 'nestjs-orchestration', 'step', 'shop/charge');
@@ -193,6 +197,7 @@ describeGenerated('what nest g writes into a CommonJS application', () => {
 
   it('compiles', () => {
     expect(app.read('src/app.module.ts')).toContain("from './order/order.workflow';");
+    expect(app.read('src/app.module.ts')).toContain('imports: [OrchestrationModule.forRoot()]');
     expect(app.compile()).toBe('');
   });
 });

@@ -279,6 +279,75 @@ describe('the flow schematic', () => {
   });
 });
 
+describe('nest add', () => {
+  it.each([
+    [undefined, 'OrchestrationModule.forRoot()'],
+    ['embedded', 'OrchestrationModule.forRoot()'],
+    ['datasource', "OrchestrationModule.forRoot({ dataSource: 'default' })"],
+    ['url', "OrchestrationModule.forRoot({ connection: { type: 'postgres', url: process.env.DATABASE_URL } })"],
+  ])('imports the module in the root module, with the database that was chosen: %s', async (database, imported) => {
+    const { files, created } = await generate('nest-add', database ? { database } : {});
+
+    expect(created).toEqual([]);
+    expect(files['/src/app.module.ts']).toBe(
+      appModule
+        .replace("service.js';\n", "service.js';\nimport { OrchestrationModule } from 'nestjs-orchestration';\n")
+        .replace(/imports: \[\]/, `imports: [${imported}]`),
+    );
+    expect(files['/src/shop/shop.module.ts']).toBe(shopModule);
+  });
+
+  it('adds to the imports that are there, below imports of several lines', async () => {
+    const module = `import {\n  Module,\n} from '@nestjs/common';\nimport { ShopModule } from './shop/shop.module';\n\n@Module({ imports: [ShopModule] })\nexport class RootModule {}\n`;
+    const options = { module: 'src/root.module.ts', database: 'embedded' };
+
+    const { files } = await generate('nest-add', options, { ...commonJsProject, '/src/root.module.ts': module });
+
+    expect(files['/src/root.module.ts']).toBe(
+      module
+        .replace("shop.module';", "shop.module';\nimport { OrchestrationModule } from 'nestjs-orchestration';")
+        .replace('[ShopModule]', '[ShopModule, OrchestrationModule.forRoot()]'),
+    );
+    expect(files['/src/app.module.ts']).toBe(appModule);
+  });
+
+  it('changes nothing a second time, nor when another module has it; tests and comments do not count', async () => {
+    const first = await generate('nest-add', { database: 'url' });
+    const second = await generate('nest-add', { database: 'embedded' }, first.files);
+    const inShop = {
+      ...esmProject,
+      '/src/shop/shop.module.ts': `${shopModule}\nOrchestrationModule.forRootAsync({});`,
+    };
+    const elsewhere = await generate('nest-add', {}, inShop);
+    const inTest = {
+      ...esmProject,
+      '/src/order.workflow.spec.ts': 'OrchestrationModule.forRoot({})',
+      '/src/notes.ts': '// OrchestrationModule.forRoot()',
+    };
+    const tested = await generate('nest-add', {}, inTest);
+
+    expect(second.files).toEqual(first.files);
+    expect(elsewhere.files).toEqual(inShop);
+    expect(tested.files['/src/app.module.ts']).toContain('OrchestrationModule.forRoot()');
+  });
+
+  it('says what to do where there is no root module, or none that it can extend', async () => {
+    const { '/src/app.module.ts': _, ...withoutModule } = esmProject;
+    const withVariable = {
+      ...esmProject,
+      '/src/app.module.ts': '@Module({ imports: modules })\nexport class AppModule {}',
+    };
+
+    expect(await refusal('nest-add', {}, withoutModule)).toBe(
+      'There is no src/app.module.ts. Name the root module with --module, or add OrchestrationModule.forRoot() to its imports yourself.',
+    );
+    expect(await refusal('nest-add', {}, withVariable)).toContain(
+      'src/app.module.ts has no @Module({ imports: [...] }) that could be extended',
+    );
+    expect(await refusal('nest-add', { database: 'mysql' })).toContain('must be equal to one of the allowed values');
+  });
+});
+
 describe('the collection', () => {
   it('has the schematics of Nest as well', async () => {
     const { created } = await generate('service', { name: 'stock' });
