@@ -5,6 +5,7 @@ export {
   stopEmbeddedPostgres,
 } from './embedded/embedded-postgres.js';
 export { AesGcmPayloadCodec, type AesGcmPayloadCodecOptions, type PayloadKey } from './engine/aes-gcm-payload-codec.js';
+export type { CallerContext } from './engine/caller-context.js';
 export type { SettledChild } from './engine/child-commands.js';
 export {
   type CallOptions,

@@ -18,6 +18,7 @@ export function currentFrame(): Frame | undefined {
   return frames.getStore();
 }
 
+/** Goes on in a part of the run's code. From outside of it, the run lets code in: {@link RunExecution.enter}. */
 export function runInFrame<T>(frame: Frame, code: () => T): T {
   return frames.run(frame, code);
 }

@@ -33,7 +33,7 @@ export interface ChildOptions extends RunOptions {
   /** The child's name in this run. Asking again for a ref gives the child that there is. Default: a new child for each call. */
   ref?: string;
   /** What the child gets of its parent's, beside tenant and priority. */
-  inherit?: readonly 'attributes'[];
+  inherit?: readonly ('attributes' | 'context')[];
   /** What happens to the child when this run completes or fails while it is active. Default `'abandon'`: it goes on. */
   parentClose?: 'abandon' | 'cancel';
 }
@@ -446,6 +446,7 @@ function toChildRun(
     attributes: inherited || options.attributes ? { ...inherited, ...options.attributes } : null,
     input: execution.serializer.encode(input, `the input of workflow '${name}'`),
     inputDigest: digestOf(input),
+    context: options.inherit?.includes('context') ? run.context : null,
     delayMs: null,
     startAt: null,
     timeoutMs: definition?.timeoutMs ?? null,

@@ -1,3 +1,4 @@
+import type { CallerContext } from './caller-context.js';
 import type { DatabaseClock } from './clock.js';
 import type { WorkflowDefinition, WorkflowReference } from './definition.js';
 import { RunNotFoundError } from './errors.js';
@@ -30,6 +31,8 @@ export interface EngineParts {
   clock: DatabaseClock;
   serializer: PayloadSerializer;
   registry: WorkflowRegistry;
+  /** Carries the context of those who start runs to their code; undefined: it is not carried. */
+  callerContext: CallerContext | undefined;
   /** Undefined: this process starts and watches runs, and executes none. */
   worker: WorkerSettings | undefined;
   events: EventSink;
@@ -43,6 +46,7 @@ export class Engine {
   readonly store: Store;
   readonly serializer: PayloadSerializer;
   readonly registry: WorkflowRegistry;
+  readonly callerContext: CallerContext | undefined;
   readonly worker: Worker | undefined;
   readonly results: Results;
   private readonly starts: StartQueue;
@@ -51,10 +55,11 @@ export class Engine {
   private live: { askedAt: number; answer: Promise<{ workflow: string; version: number }[]> } | undefined;
 
   constructor(parts: EngineParts) {
-    const { store, clock, serializer, registry, events, transactions, warn } = parts;
+    const { store, clock, serializer, registry, callerContext, events, transactions, warn } = parts;
     this.store = store;
     this.serializer = serializer;
     this.registry = registry;
+    this.callerContext = callerContext;
     this.hints = new HintBuffer(store);
     const onEnd = (end: Parameters<Results['ended']>[0]) => this.results.ended(end);
     const resolveVersion = async (workflow: string) => (await this.resolve(workflow)).version;
@@ -63,7 +68,20 @@ export class Engine {
     this.worker =
       parts.worker &&
       new Worker(
-        { store, clock, serializer, registry, events, transactions, onEnd, resolveVersion, cancel, signal, warn },
+        {
+          store,
+          clock,
+          serializer,
+          registry,
+          callerContext,
+          events,
+          transactions,
+          onEnd,
+          resolveVersion,
+          cancel,
+          signal,
+          warn,
+        },
         parts.worker,
       );
     this.results = new Results(store, serializer, (runId) => this.whereIs(runId));

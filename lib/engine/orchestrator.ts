@@ -87,7 +87,7 @@ export class Orchestrator {
   ): Promise<RunHandle> {
     const engine = await this.engine();
     const { name, version, definition } = await engine.resolve(workflow);
-    const run = toNewRun({ id: uuid(), workflow: name, version, definition, input, options }, engine.serializer);
+    const run = toNewRun({ id: uuid(), workflow: name, version, definition, input, options }, engine);
     if (manager === undefined) return this.handleOf(run, { result: await engine.start(run), options });
     return this.handleOf(run, { ...(await engine.store.startWithin(manager, run)), options });
   }
@@ -108,7 +108,7 @@ export class Orchestrator {
     const engine = await this.engine();
     const { name, version, definition } = await engine.resolve(workflow);
     const runs = starts.map(({ input, ...options }) =>
-      toNewRun({ id: uuid(), workflow: name, version, definition, input, options }, engine.serializer),
+      toNewRun({ id: uuid(), workflow: name, version, definition, input, options }, engine),
     );
     const results = await engine.startMany(runs);
     return results.map((result, index) => this.handleOf(runs[index]!, { result, options: starts[index]! }));
@@ -205,7 +205,7 @@ export class Orchestrator {
       ]);
     const engine = await this.engine();
     const { name, version, definition } = await engine.resolve(workflow);
-    const run = toNewRun({ id: uuid(), workflow: name, version, definition, input, options }, engine.serializer);
+    const run = toNewRun({ id: uuid(), workflow: name, version, definition, input, options }, engine);
     const newSignal = await toNewSignal(run.id, { signal, payload, options: { id } }, engine.serializer);
     if (manager !== undefined) {
       const started = await engine.store.startWithin(manager, run);

@@ -1,4 +1,5 @@
 import { Branch, type Frame, runInFrame } from './branch.js';
+import { type CallerContext, outside, runInContext } from './caller-context.js';
 import { ChildLinks } from './child-links.js';
 import { ChildStarts } from './child-starts.js';
 import type { DatabaseClock } from './clock.js';
@@ -53,6 +54,7 @@ export interface ExecutionHost extends WriteSink {
   readonly clock: DatabaseClock;
   readonly serializer: PayloadSerializer;
   readonly registry: WorkflowRegistry;
+  readonly callerContext: CallerContext | undefined;
   readonly store: Store;
   /** Undefined: the app has no DataSource. */
   readonly transactions: Transactions | undefined;
@@ -279,7 +281,7 @@ export class RunExecution {
   fireUntil(time: number): void {
     const due = [...this.pending].filter(({ wakeAt }) => wakeAt !== null && wakeAt <= time);
     for (const command of due.sort((one, other) => one.wakeAt! - other.wakeAt!)) {
-      if (command.wakeAt !== null) command.fire();
+      if (command.wakeAt !== null) outside(() => command.fire());
     }
   }
 
@@ -619,10 +621,17 @@ export class RunExecution {
 
   // ---- the code and its end
 
+  /** Runs code of the user's: in that place of the run, and in the context that the run was started in. */
+  enter<T>(frame: Frame, code: () => T): T {
+    const { callerContext } = this.host;
+    if (!callerContext) return runInFrame(frame, code);
+    return runInContext(callerContext, this.serializer.decode(this.run.context), () => runInFrame(frame, code));
+  }
+
   private runCode(): void {
     const frame = { execution: this, branch: this.root, attempt: undefined };
     const input = this.serializer.decode(this.run.input);
-    const code = runInFrame(frame, async () => await this.definition.run(input));
+    const code = this.enter(frame, async () => await this.definition.run(input));
     code.then(
       (value) => this.codeReturned({ value }),
       (error: unknown) => this.codeReturned({ error }),

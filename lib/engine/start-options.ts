@@ -1,3 +1,4 @@
+import type { CallerContext } from './caller-context.js';
 import { digestOf } from './digest.js';
 import { type Duration, tryParseDuration } from './duration.js';
 import { ValidationError } from './errors.js';
@@ -57,10 +58,16 @@ const OPTIONS = new Set([
   'attributes',
 ]);
 
+/** What the engine of a process gives to a start. */
+interface Starter {
+  serializer: PayloadSerializer;
+  callerContext: CallerContext | undefined;
+}
+
 /** The row of a run that is started from outside. Throws {@link ValidationError} and {@link PayloadError}. */
 export function toNewRun(
   { id, workflow, version, definition, input, options }: RunPlan,
-  serializer: PayloadSerializer,
+  { serializer, callerContext }: Starter,
 ): NewRun {
   check(`The options of start('${workflow}')`, options, OPTIONS);
   return {
@@ -75,6 +82,7 @@ export function toNewRun(
     attributes: options.attributes ?? null,
     input: serializer.encode(input, `the input of workflow '${workflow}'`),
     inputDigest: digestOf(input),
+    context: callerContext ? serializer.encode(callerContext.capture(), 'the context of the caller') : null,
     delayMs: options.delay === undefined ? null : Math.max(0, tryParseDuration(options.delay)!),
     startAt: options.startAt?.getTime() ?? null,
     timeoutMs: options.timeout === undefined ? (definition?.timeoutMs ?? null) : tryParseDuration(options.timeout)!,
@@ -133,9 +141,9 @@ const FORMS: Record<string, (value: unknown) => string | undefined> = {
   cancellation: oneOf('wait', 'try'),
   detached: flag,
   inherit: (value) =>
-    Array.isArray(value) && value.every((one) => one === 'attributes')
+    Array.isArray(value) && value.every((one) => one === 'attributes' || one === 'context')
       ? undefined
-      : `takes ['attributes'], not ${JSON.stringify(value)}`,
+      : `takes 'attributes' and 'context' in a list, not ${JSON.stringify(value)}`,
   concurrency: (value) =>
     value === Infinity || isCount(value, 1) ? undefined : `must be a whole number from 1, not ${String(value)}`,
   minSuccessful: (value) => (isCount(value, 1) ? undefined : `must be a whole number from 1, not ${String(value)}`),

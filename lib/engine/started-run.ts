@@ -12,6 +12,7 @@ export function toClaimedRun(run: NewRun, result: StartResult): ClaimedRun {
     tenant: run.tenant,
     attributes: run.attributes ?? {},
     input: run.input,
+    context: run.context,
     parentId: run.parent?.parentId ?? null,
     parentAwaits: run.parent?.awaited ?? false,
     rootId: run.parent?.rootId ?? run.id,

@@ -1,4 +1,4 @@
-import { type Branch, runInFrame } from './branch.js';
+import type { Branch } from './branch.js';
 import { Command, displayKey, type OutcomeDraft } from './command.js';
 import { LazyAbortSignal } from './lazy-abort-signal.js';
 import { DeterministicSource } from './deterministic-source.js';
@@ -258,7 +258,7 @@ export class RunningAttempt implements StepAttempt {
     if (!this.execution.isDurable) await this.execution.whenDurable();
     if (!this.isRunning) return await new Promise<never>(() => {});
     this.startTimer();
-    const code = runInFrame(
+    const code = this.execution.enter(
       { execution: this.execution, branch: this.branch, attempt: this },
       async () => await body(this.context),
     );

@@ -112,6 +112,8 @@ export interface NewRun {
   attributes: Attributes | null;
   input: string | null;
   inputDigest: string;
+  /** What the caller's context has kept (CallerContext). */
+  context: string | null;
   /** Ms from now, or null for at once. */
   delayMs: number | null;
   startAt: number | null;
@@ -174,6 +176,7 @@ export interface ClaimedRun {
   tenant: string | null;
   attributes: Attributes;
   input: string | null;
+  context: string | null;
   parentId: string | null;
   parentAwaits: boolean;
   rootId: string;

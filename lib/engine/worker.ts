@@ -3,6 +3,7 @@ import { performance } from 'node:perf_hooks';
 import { LRUCache } from 'lru-cache';
 import { v7 as uuid } from 'uuid';
 import type { DatabaseClock } from './clock.js';
+import { type CallerContext, outside } from './caller-context.js';
 import { CommitQueue } from './commit-queue.js';
 import { DeadlineTimer } from './deadline-timer.js';
 import type { EventSink } from './events.js';
@@ -58,6 +59,7 @@ export interface WorkerParts {
   clock: DatabaseClock;
   serializer: PayloadSerializer;
   registry: WorkflowRegistry;
+  callerContext: CallerContext | undefined;
   events: EventSink;
   /** Undefined: the app has no DataSource. */
   transactions: Transactions | undefined;
@@ -221,6 +223,10 @@ export class Worker implements ExecutionHost {
     return this.parts.cancel(runId, request);
   }
 
+  get callerContext(): CallerContext | undefined {
+    return this.parts.callerContext;
+  }
+
   get registry(): WorkflowRegistry {
     return this.parts.registry;
   }
@@ -365,7 +371,7 @@ export class Worker implements ExecutionHost {
     const execution = new RunExecution(run, definition, recorded, this);
     this.executions.set(run.id, execution);
     if (run.fresh) reportStart(this.parts.events, run);
-    execution.start(this.settings.maxRecoveries);
+    outside(() => execution.start(this.settings.maxRecoveries));
   }
 
   // ---- commits

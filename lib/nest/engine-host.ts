@@ -118,6 +118,7 @@ export class EngineHost
         clock,
         serializer,
         registry,
+        callerContext: this.options.context,
         worker: toWorkerSettings(this.options.worker, registry),
         events: this.events$,
         transactions: dataSource && new AppTransactions(dataSource, database),

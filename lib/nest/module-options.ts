@@ -1,5 +1,6 @@
 import type { InjectionToken } from '@nestjs/common';
 import type { DataSource } from 'typeorm';
+import { type CallerContext, callerContextProblems } from '../engine/caller-context.js';
 import { type Duration, parseDuration, tryParseDuration } from '../engine/duration.js';
 import { codecProblems, type PayloadCodec } from '../engine/payload-codec.js';
 import type { WorkflowRegistry } from '../engine/registry.js';
@@ -36,6 +37,11 @@ export interface OrchestrationModuleOptions {
   migrate?: boolean;
   /** `false`: this process starts and watches runs, and executes none. */
   worker?: WorkerOptions | false;
+  /**
+   * Carries the async context of those who start runs (a request's user, a store of nestjs-cls) to the runs' code and
+   * steps. Default: it is not carried.
+   */
+  context?: CallerContext;
   payload?: {
     /** The largest input, output or state as it is serialised, before the codec. Default 2 MiB. */
     maxBytes?: number;
@@ -86,6 +92,7 @@ const OPTIONS = new Set<string>([
   'schema',
   'migrate',
   'worker',
+  'context',
   'payload',
 ] satisfies (keyof OrchestrationModuleOptions)[]);
 const WORKER_OPTIONS = new Set([...Object.keys(WORKER_DEFAULTS), 'queues']);
@@ -101,6 +108,7 @@ export function moduleProblems(options: OrchestrationModuleOptions): string[] {
     );
   if (options.connection && options.connection.type !== 'postgres')
     problems.push(`forRoot: connection.type must be 'postgres', not '${String(options.connection.type)}'`);
+  if (options.context !== undefined) problems.push(...callerContextProblems(options.context));
   if (options.payload) {
     problems.push(...unknown('payload', options.payload, new Set(['maxBytes', 'codec'])));
     if (!isCount(options.payload.maxBytes ?? 1, 1))

@@ -45,6 +45,7 @@ export function newRunToRow(run: NewRun, serializer: PayloadSerializer) {
     attributes: attributesToRow(run.attributes),
     input: run.input,
     input_digest: serializer.sealDigest(run.inputDigest),
+    context: run.context,
     delay_ms: run.delayMs,
     start_at: run.startAt,
     timeout_ms: run.timeoutMs,
@@ -203,6 +204,7 @@ export interface ClaimRow {
   tenant: string | null;
   attributes: Attributes | null;
   input: string | null;
+  context: string | null;
   parent_id: string | null;
   awaited: boolean;
   root_id: string;
@@ -229,6 +231,7 @@ export function claimFromRow(row: ClaimRow): ClaimedRun {
     tenant: row.tenant === null ? null : fromSqlText(row.tenant),
     attributes: attributesFromRow(row.attributes),
     input: row.input,
+    context: row.context,
     parentId: row.parent_id,
     parentAwaits: row.awaited,
     rootId: row.root_id,

@@ -88,7 +88,7 @@ export class RunQueries {
     const decisions = await this.dataSource
       .getRepository(HistoryEntity)
       .find({ select: { seq: true, output: true }, where: { runId, seq: In(seqs) } });
-    return new Map(decisions.map(({ seq, output }) => [seq, this.serializer.decode(output) === true]));
+    return new Map(decisions.map(({ seq, output }) => [seq, this.serializer.show(output) === true]));
   }
 
   async tree(runId: string): Promise<RunTree | undefined> {

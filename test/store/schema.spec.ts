@@ -247,6 +247,7 @@ describe('With 100,000 runs', () => {
       attributes: null,
       input: '1',
       input_digest: 'd',
+      context: null,
       delay_ms: null,
       start_at: null,
       timeout_ms: null,

@@ -56,6 +56,10 @@ export class RunEntity {
   @Column('text', { nullable: true, select: false })
   error!: string | null;
 
+  /** What surrounded its start (CallerContext). */
+  @Column('text', { nullable: true, select: false })
+  context!: string | null;
+
   /** What the run last gave to `ctx.setState`. */
   @Column('text', { nullable: true })
   state!: string | null;

@@ -47,6 +47,7 @@ const UP = [
     attributes jsonb,
     input text,
     input_digest text not null,
+    context text,
     output text,
     error text,
     state text,

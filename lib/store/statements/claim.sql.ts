@@ -41,7 +41,7 @@ set status = 'running',
   started_at = coalesce(r.started_at, @schema.engine_now())
 from candidate
 where r.id = candidate.id
-returning r.id, r.workflow, r.version, r.key, r.queue, r.priority, r.tenant, r.attributes, r.input,
+returning r.id, r.workflow, r.version, r.key, r.queue, r.priority, r.tenant, r.attributes, r.input, r.context,
   r.parent_id, r.awaited, r.root_id, r.depth, r.epoch, r.wakes, r.recoveries, candidate.fresh,
   extract(epoch from r.started_at)::float8 * 1000 as started_at,
   extract(epoch from r.deadline)::float8 * 1000 as deadline,

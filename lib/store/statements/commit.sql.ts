@@ -47,6 +47,7 @@ export const CHILDREN = new RowSet({
   attributes: 'text',
   input: 'text',
   input_digest: 'text',
+  context: 'text',
   deadline: 'float8',
   timeout_ms: 'float8',
   parent_id: 'uuid',
@@ -133,12 +134,12 @@ placed as (
 ),
 child as (
   insert into @schema.run (
-    id, workflow, version, status, queue, priority, tenant, label, attributes, input, input_digest, deadline,
+    id, workflow, version, status, queue, priority, tenant, label, attributes, input, input_digest, context, deadline,
     parent_id, root_id, depth, ref, scope, awaited, cascades, closes_with_parent,
     epoch, worker_id, ready_at, created_at, started_at
   )
   select id, workflow, version, case when begins then 'running' else 'pending' end,
-    queue, priority, tenant, label, attributes::jsonb, input, input_digest,
+    queue, priority, tenant, label, attributes::jsonb, input, input_digest, context,
     least(to_timestamp(deadline / 1000), now + make_interval(secs => timeout_ms / 1000)),
     parent_id, root_id, depth, ref, scope, awaited, cascades, closes_with_parent,
     begins::int,

@@ -13,6 +13,7 @@ export const NEW_RUNS = new RowSet({
   attributes: 'text',
   input: 'text',
   input_digest: 'text',
+  context: 'text',
   delay_ms: 'float8',
   start_at: 'float8',
   timeout_ms: 'float8',
@@ -86,12 +87,12 @@ patience as materialized (
   select set_config('lock_timeout', coalesce($${after + 2}::text, current_setting('lock_timeout')), true)
 )
 insert into @schema.run (
-  id, workflow, version, key, status, queue, priority, tenant, label, attributes, input, input_digest,
+  id, workflow, version, key, status, queue, priority, tenant, label, attributes, input, input_digest, context,
   root_id, depth, epoch, worker_id, ready_at, wake_at, deadline, created_at, started_at
 )
 select
   id, workflow, version, key, case when begins then 'running' else 'pending' end,
-  queue, priority, tenant, label, attributes::jsonb, input, input_digest,
+  queue, priority, tenant, label, attributes::jsonb, input, input_digest, context,
   id, 1,
   begins::int,
   case when begins then $${after}::uuid end,
