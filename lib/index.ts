@@ -43,6 +43,9 @@ export {
   DepthLimitError,
   EmbeddedDatabaseError,
   FlowError,
+  InputNotJudgedError,
+  InputNotPendingError,
+  InputTimeoutError,
   InsideRunError,
   InsideTransactionError,
   NonDeterminismError,
@@ -77,6 +80,16 @@ export type {
   ExplainedWorkflow,
   Explanation,
 } from './engine/explain.js';
+export type {
+  ApprovalOptions,
+  ChoiceOptions,
+  FormOptions,
+  InputOptions,
+  InputType,
+  TextOptions,
+} from './engine/input-options.js';
+export type { InputFilter, PendingInput } from './engine/input-store.js';
+export type { Inputs, ProvideOptions } from './engine/inputs.js';
 export {
   type CancelCount,
   type CancelOptions,

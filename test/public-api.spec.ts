@@ -23,6 +23,7 @@ import {
   OrchestrationModule,
   Orchestrator,
   type Page,
+  type PendingInput,
   type RunDetails,
   RunContext,
   type RunEvent,
@@ -43,6 +44,7 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 const ERRORS = [
   ...['CancelledError', 'ChildCancelledError', 'ChildFailedError', 'ChildRefConflictError', 'ChildTimeoutError'],
   ...['DatabaseUnavailableError', 'DefinitionError', 'DepthLimitError', 'EmbeddedDatabaseError', 'NonDeterminismError'],
+  ...['InputNotPendingError', 'InputTimeoutError'],
   ...['NonRetryableError', 'NotInRunError', 'OrchestrationError', 'PayloadError', 'ResultTimeoutError'],
   ...[
     'RunCancelledError',
@@ -80,6 +82,7 @@ describe('The package', () => {
     ];
     const beside = [
       'FlowError',
+      'InputNotJudgedError',
       'InsideRunError',
       'InsideTransactionError',
       'NotInTransactionError',
@@ -120,7 +123,7 @@ describe('The package', () => {
         ...['runId', 'workflow', 'version', 'key', 'parentId', 'rootId', 'tenant', 'attributes', 'signal', 'logger'],
         ...['now', 'random', 'uuid', 'sleep', 'sleepUntil', 'sleepUntilNext', 'step', 'currentStep', 'manager', 'all'],
         ...['allSettled', 'race', 'any', 'map', 'shield', 'setState', 'setAttributes', 'patched'],
-        'waitForSignal',
+        ...['waitForSignal', 'waitForInput'],
       ]),
     );
   });
@@ -274,6 +277,10 @@ class OrderWorkflow implements WorkflowHandler<OrderInput, OrderResult> {
     return order.id.length;
   }
 
+  private anything() {
+    return this.ctx.waitForInput('anything', { type: 'form' });
+  }
+
   private async more(email: ChildHandle<void>): Promise<void> {
     const { children, ctx } = this;
     const amount = { amount: 1 };
@@ -336,6 +343,16 @@ class OrderWorkflow implements WorkflowHandler<OrderInput, OrderResult> {
     const mapped = await ctx.map([1, 2], async (item, i) => item + i, { concurrency: 10 });
     expectType<typeof mapped, number[]>();
     expectType<Awaited<ReturnType<typeof ctx.any<{ a: () => number }>>>, { winner: 'a'; value: number }>();
+    const approved = await ctx.waitForInput('refund', { type: 'approval', prompt: 'Refund?', timeout: '2d' });
+    expectType<typeof approved, boolean>();
+    const size = await ctx.waitForInput('size', { type: 'choice', choices: ['small', 'large'] });
+    expectType<typeof size, 'small' | 'large'>();
+    const note = await ctx.waitForInput('note', { type: 'text', timeout: 0, timeoutValue: null });
+    expectType<typeof note, string | null>();
+    const schema = z.object({ count: z.coerce.number() });
+    const form = await ctx.waitForInput('form', { type: 'form', schema, timeout: '1h', timeoutValue: 'late' });
+    expectType<typeof form, { count: number } | string>();
+    expectType<Awaited<ReturnType<typeof this.anything>>, unknown>();
     await ctx.shield(async () => this.payments.charge(1));
     await ctx.sleepUntil(new Date());
     void ctx.setState({ progress: 0.5 });
@@ -345,6 +362,10 @@ class OrderWorkflow implements WorkflowHandler<OrderInput, OrderResult> {
     );
     expectType<typeof ctx.signal, AbortSignal>();
 
+    // @ts-expect-error choices of what is no choice
+    await ctx.waitForInput('refund', { type: 'approval', choices: ['yes', 'no'] });
+    // @ts-expect-error a choice of nothing
+    await ctx.waitForInput('size', { type: 'choice' });
     // @ts-expect-error the input is inferred from the class
     await children.call(PaymentWorkflow, { amount: 'one' });
     // @ts-expect-error an option that a call has not
@@ -421,6 +442,14 @@ class OrdersController {
       manager,
     });
     expectType<typeof same, RunHandle<OrderResult>>();
+    const inputs = await orchestrator.inputs.list({ workflow: 'order', expiringBefore: new Date(), limit: 5 });
+    expectType<typeof inputs, Page<PendingInput>>();
+    typeOf<[string, string, string, string, string | undefined, string[] | undefined, Date | undefined][]>(
+      inputs.items.map(({ runId, workflow, name, type, prompt, choices, expiresAt }) => [
+        ...([runId, workflow, name, type, prompt, choices, expiresAt] as const),
+      ]),
+    );
+    expectType<Awaited<ReturnType<typeof orchestrator.inputs.provide>>, void>();
     expectType<typeof orchestrator.events$, Observable<RunEvent>>();
 
     // @ts-expect-error the input is inferred from the class

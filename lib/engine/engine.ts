@@ -4,6 +4,7 @@ import type { WorkflowDefinition, WorkflowReference } from './definition.js';
 import { RunNotFoundError } from './errors.js';
 import type { EventSink } from './events.js';
 import type { WorkflowRegistry } from './registry.js';
+import { InputVerdicts } from './input-verdicts.js';
 import { Results } from './results.js';
 import type { PayloadSerializer } from './serialization.js';
 import { SignalQueue } from './signal-queue.js';
@@ -49,6 +50,7 @@ export class Engine {
   readonly callerContext: CallerContext | undefined;
   readonly worker: Worker | undefined;
   readonly results: Results;
+  readonly inputVerdicts: InputVerdicts;
   private readonly starts: StartQueue;
   private readonly signals: SignalQueue;
   private readonly hints: HintBuffer;
@@ -86,6 +88,7 @@ export class Engine {
       );
     this.results = new Results(store, serializer, (runId) => this.whereIs(runId));
     this.signals = new SignalQueue(store, (results) => this.signalled(results));
+    this.inputVerdicts = new InputVerdicts(store);
     this.starts = new StartQueue(
       store,
       (runs) => this.placementFor(runs),

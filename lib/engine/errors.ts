@@ -391,6 +391,54 @@ export class DepthLimitError extends OrchestrationError {
   }
 }
 
+/** Nobody had answered when the `timeout` of `ctx.waitForInput` was over. */
+export class InputTimeoutError extends OrchestrationError {
+  readonly code = 'INPUT_TIMEOUT';
+
+  constructor(
+    readonly input: string,
+    readonly timeoutMs: number,
+  ) {
+    super(`Input '${input}' was not answered within ${timeoutMs} ms`);
+  }
+}
+
+/** The run does not wait for that input: not yet, not any more, or another answer was first. `pending` are those it waits for. */
+export class InputNotPendingError extends OrchestrationError {
+  readonly code = 'INPUT_NOT_PENDING';
+  override readonly statusCode = 409;
+
+  constructor(
+    readonly runId: string,
+    readonly input: string,
+    why: string,
+    readonly pending: readonly string[],
+  ) {
+    super(
+      `Run ${runId} takes no answer to input '${input}': ${why}. ` +
+        (pending.length ? `It waits for ${pending.map((name) => `'${name}'`).join(', ')}.` : 'It waits for no input.'),
+    );
+  }
+}
+
+/** No worker has judged an answer by the schema in the run's code; the answer was taken back, and the input is pending as before. */
+export class InputNotJudgedError extends OrchestrationError {
+  readonly code = 'INPUT_NOT_JUDGED';
+  override readonly statusCode = 503;
+
+  constructor(
+    readonly runId: string,
+    readonly input: string,
+    readonly workflow: string,
+    readonly timeoutMs: number,
+  ) {
+    super(
+      `The answer to input '${input}' of run ${runId} was not checked within ${timeoutMs} ms, and has been taken back. ` +
+        `Only a worker with the code of '${workflow}' has its schema: start one, or answer again.`,
+    );
+  }
+}
+
 /** An argument of a call is wrong; `issues` has one entry for each thing that is (the shape of Standard Schema). */
 export class ValidationError extends OrchestrationError {
   readonly code = 'VALIDATION';

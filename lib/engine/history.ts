@@ -131,6 +131,7 @@ const KIND_WORDS: Record<RecordedOutcome['kind'], string> = {
   signal: 'the wait for signal',
   start: 'the start of child',
   decision: 'the decision on step',
+  input: 'the answer to input',
   cancel: 'the cancellation',
   retry: 'a failed attempt of step',
   begun: 'the begin of a wait for',

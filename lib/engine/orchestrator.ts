@@ -7,6 +7,7 @@ import type { Engine } from './engine.js';
 import { InsideRunError, RunConflictError, RunNotFinishedError, RunNotFoundError, ValidationError } from './errors.js';
 import type { RunEvent } from './events.js';
 import { explain, type ExplainedRun, type ExplainedWorkflow, type Explanation } from './explain.js';
+import { Inputs } from './inputs.js';
 import type { HistoryEntry, Page, RunDetails, RunStatus, RunSummary, RunTree } from './run.js';
 import type { PayloadAndOptions, RunRef, SendSignal, Signal, SignalOptions } from './signal.js';
 import { checkSent, toNewSignal } from './signal-sender.js';
@@ -60,11 +61,16 @@ export interface TransactionManager {
 
 /** Starts, watches and cancels runs, from anywhere in the app. */
 export class Orchestrator {
+  /** What runs wait for people to answer. */
+  readonly inputs: Inputs;
+
   constructor(
     private readonly engine: () => Promise<Engine>,
     /** What happens to runs in this process. */
     readonly events$: Observable<RunEvent>,
-  ) {}
+  ) {
+    this.inputs = new Inputs(engine);
+  }
 
   /**
    * Starts a run. Resolves when it is committed, or written when a `manager` is given.

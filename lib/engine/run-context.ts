@@ -1,3 +1,4 @@
+import type { StandardSchemaV1 } from '@standard-schema/spec';
 import { v4 as uuid } from 'uuid';
 import { frameFor, tolerant } from './current-run.js';
 import type { TimeoutValue } from './child-orchestrator.js';
@@ -5,6 +6,15 @@ import type { StepOptions } from './definition.js';
 import { type CronOptions, parseCron } from './cron.js';
 import { type Duration, parseDuration } from './duration.js';
 import { NotInRunError, NotInTransactionError, ValidationError } from './errors.js';
+import {
+  type ApprovalOptions,
+  checkInputOptions,
+  type ChoiceOptions,
+  type FormOptions,
+  type InputOptions,
+  type TextOptions,
+} from './input-options.js';
+import { InputWaitCommand } from './input-wait.js';
 import type { Attributes } from './run.js';
 import type { Signal } from './signal.js';
 import { type SignalWaitOptions, waitForSignal } from './signal-wait.js';
@@ -152,6 +162,35 @@ export class RunContext {
   ): Promise<Payload>;
   waitForSignal(signal: Signal | string, options: SignalWaitOptions & TimeoutValue<unknown> = {}): Promise<unknown> {
     return waitForSignal(frameFor('ctx.waitForSignal'), signal, options);
+  }
+
+  /**
+   * Asks a person, and waits for the answer: parked, and over restarts. `orchestrator.inputs` lists what is asked and takes
+   * the answers. @throws InputTimeoutError, unless the options have the property `timeoutValue`; ValidationError
+   */
+  waitForInput<Value = never>(name: string, options: ApprovalOptions & TimeoutValue<Value>): Promise<boolean | Value>;
+  waitForInput<Choice extends string, Value = never>(
+    name: string,
+    options: ChoiceOptions<Choice> & TimeoutValue<Value>,
+  ): Promise<Choice | Value>;
+  waitForInput<Value = never>(name: string, options: TextOptions & TimeoutValue<Value>): Promise<string | Value>;
+  waitForInput<Schema extends StandardSchemaV1<unknown, unknown>, Value = never>(
+    name: string,
+    options: FormOptions<Schema> & TimeoutValue<Value>,
+  ): Promise<StandardSchemaV1.InferOutput<Schema> | Value>;
+  waitForInput(name: string, options: InputOptions & TimeoutValue<unknown>): Promise<unknown> {
+    checkInputOptions(name, options);
+    const frame = frameFor('ctx.waitForInput');
+    const command = new InputWaitCommand(frame.execution, frame.branch, {
+      type: options.type,
+      prompt: options.prompt ?? null,
+      choices: options.type === 'choice' ? options.choices : null,
+      schema: options.type === 'form' ? options.schema : undefined,
+      timeoutMs: options.timeout === undefined ? undefined : parseDuration(options.timeout),
+      instead: Object.hasOwn(options, 'timeoutValue') ? { value: options.timeoutValue } : undefined,
+    });
+    frame.execution.issue(command, { kind: 'input', name }, frame);
+    return tolerant(command.promise);
   }
 
   /** Runs code as a step of that name; its outcome is recorded once. @throws StepFailedError when its attempts are used up */

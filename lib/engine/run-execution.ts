@@ -22,6 +22,7 @@ import type { WorkflowRegistry } from './registry.js';
 import { Replay } from './replay.js';
 import { SignalBuffer } from './signal-buffer.js';
 import type { Attributes, WaitingFor } from './run.js';
+import { RunInputs } from './run-inputs.js';
 import { cancelledBy, endOf, failure, moveOfReturn, type Returned } from './run-end.js';
 import type { PayloadSerializer } from './serialization.js';
 import type { StepAttempt } from './step-execution.js';
@@ -121,6 +122,7 @@ export class RunExecution {
   private cancelledWith: CancelledError | undefined;
   private cancelSeq = 0;
   private patches: Patches | undefined;
+  private ownInputs: RunInputs | undefined;
 
   constructor(
     readonly run: ClaimedRun,
@@ -141,8 +143,8 @@ export class RunExecution {
   /** Runs the code: against its history first, then on. */
   start(maxRecoveries: number): void {
     if (this.run.recoveries > maxRecoveries)
-      return this.end(failure(new RunPoisonedError(this.run.id, this.run.recoveries), this.serializer));
-    if (this.isPastDeadline()) return this.expire();
+      return this.endUnseen(failure(new RunPoisonedError(this.run.id, this.run.recoveries), this.serializer));
+    if (this.isPastDeadline()) return this.endUnseen(this.expired());
     void this.replay();
   }
 
@@ -212,6 +214,11 @@ export class RunExecution {
 
   get cancellation(): CancelledError | undefined {
     return this.cancelledWith;
+  }
+
+  /** What people are asked; made for the first question. */
+  get inputs(): RunInputs {
+    return (this.ownInputs ??= new RunInputs(this, this.writes));
   }
 
   // ---- what commands ask for
@@ -285,6 +292,11 @@ export class RunExecution {
     }
   }
 
+  /** The body of an attempt has ended, with or without an outcome. */
+  attemptEnded({ scope }: StepAttempt): void {
+    this.ownInputs?.leaveBehind(scope);
+  }
+
   recordFailedAttempt(command: Command, attempt: { error: string; attempts: number; due: number }): void {
     if (this.isOver) return;
     const { error, attempts, due } = attempt;
@@ -352,6 +364,7 @@ export class RunExecution {
     this.bodyActive(1);
     await this.host.guard(look);
     this.bodyActive(-1);
+    this.checkParkingSoon();
   }
 
   /** The code does something else than what is recorded after the last outcome it received: the run is blocked. */
@@ -388,6 +401,7 @@ export class RunExecution {
     this.signalBuffer?.touched();
     const awaited = this.children.awaited();
     if (awaited.length) void this.lookUp(() => this.children.look(awaited));
+    this.ownInputs?.look();
   }
 
   /** The signals of the run that its code has not received. */
@@ -659,8 +673,14 @@ export class RunExecution {
     return cancelledBy(error, this.returned, this.serializer);
   }
 
-  private expire(): void {
-    this.end(failure(new RunTimeoutError(this.run.id, new Date(this.run.deadline!)), this.serializer));
+  private expired(): Move {
+    return failure(new RunTimeoutError(this.run.id, new Date(this.run.deadline!)), this.serializer);
+  }
+
+  /** Ends the run without running its code, which would tell what an earlier pass has left open. */
+  private endUnseen(move: Move): void {
+    if (!this.run.fresh) this.inputs.closeAll();
+    this.end(move);
   }
 
   /** The last write of this pass: how the run ends, or that it is blocked. */
@@ -671,6 +691,7 @@ export class RunExecution {
     this.pending.clear();
     if (this.children.mustClose && move.to !== 'blocked')
       this.writes.addEffects((effects) => (effects.closesChildren = true));
+    if (move.to !== 'blocked') this.ownInputs?.closeAll();
     this.writes.move(move);
   }
 
@@ -723,21 +744,30 @@ export class RunExecution {
     return wakeAt;
   }
 
-  /** A signal that was sent before a timer was due comes before it, so that is looked for first. */
+  /** An answer or a signal that was sent before a timer was due comes before it, so that is looked for first. */
   private timeHasCome(): void {
     if (this.state !== 'live' || this.isLookingBeforeFire) return;
     const now = this.clock.now();
     const wakeAt = this.nextWakeAt();
     if (wakeAt === null || wakeAt > now) return void this.armTimer();
-    this.isLookingBeforeFire = this.signalBuffer?.isAwaited ?? false;
-    if (this.isLookingBeforeFire) this.signals.lookBefore(() => this.fireDue(now));
-    else this.fireDue(now);
+    this.isLookingBeforeFire = true;
+    this.lookForAnswers(() => this.lookForSignals(() => this.fireDue(now)));
+  }
+
+  private lookForAnswers(then: () => void): void {
+    if (this.ownInputs?.isAwaited) this.inputs.lookBefore(then);
+    else then();
+  }
+
+  private lookForSignals(then: () => void): void {
+    if (this.signalBuffer?.isAwaited) this.signals.lookBefore(then);
+    else then();
   }
 
   private fireDue(now: number): void {
     this.isLookingBeforeFire = false;
     if (this.state !== 'live') return;
-    if (this.isPastDeadline()) return this.expire();
+    if (this.isPastDeadline()) return this.end(this.expired());
     if (this.cancelledWith && this.cleanUpEnd() <= now) return this.end(this.cancelled(this.cancelledWith));
     this.fireUntil(now);
     this.armTimer();

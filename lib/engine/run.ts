@@ -23,7 +23,7 @@ export type Attributes = Record<string, string | number | boolean | null>;
 
 /** What a parked run waits for; `until` is when it stops to wait by itself. */
 export interface WaitingFor {
-  kind: 'timer' | 'signal' | 'child' | 'retry';
+  kind: 'timer' | 'signal' | 'child' | 'input' | 'retry';
   name: string;
   until: Date | null;
 }
@@ -79,7 +79,7 @@ export interface HistoryEntry {
    * A `decision` is whether a step of a flow runs (`when`); its output is the answer. A `patch` is no outcome: the run goes the
    * new way at that change of the code.
    */
-  kind: 'step' | 'timer' | 'signal' | 'child' | 'decision' | 'cancel' | 'patch';
+  kind: 'step' | 'timer' | 'signal' | 'child' | 'input' | 'decision' | 'cancel' | 'patch';
   name: string;
   /** The name with the number of its call (`charge`, `charge#2`); for a child its ref. */
   key: string;

@@ -108,10 +108,9 @@ export function check(what: string, options: object, known: ReadonlySet<string>)
 
 const duration = (value: unknown) =>
   tryParseDuration(value) === undefined ? `'${String(value)}' is no duration ('10s', '5m', or ms)` : undefined;
+const isText = (value: unknown) => typeof value === 'string' && value !== '';
 const text = (value: unknown) =>
-  typeof value === 'string' && value !== ''
-    ? undefined
-    : `must be a text that is not empty, not ${JSON.stringify(value)}`;
+  isText(value) ? undefined : `must be a text that is not empty, not ${JSON.stringify(value)}`;
 const oneOf =
   (...values: string[]) =>
   (value: unknown) =>
@@ -136,6 +135,14 @@ const FORMS: Record<string, (value: unknown) => string | undefined> = {
       ? undefined
       : `must be a whole number, not ${JSON.stringify(value)}`,
   attributes: attributesProblem,
+  type: text,
+  prompt: text,
+  choices: (value) =>
+    Array.isArray(value) && value.length > 0 && value.every(isText) && new Set(value).size === value.length
+      ? undefined
+      : `must be different texts that are not empty, one at least, not ${JSON.stringify(value)}`,
+  schema: (value) =>
+    isStandardSchema(value) ? undefined : 'must be a Standard Schema: an object with validate() under ~standard',
   onTimeout: oneOf('cancel', 'abandon'),
   parentClose: oneOf('abandon', 'cancel'),
   cancellation: oneOf('wait', 'try'),
@@ -152,6 +159,11 @@ const FORMS: Record<string, (value: unknown) => string | undefined> = {
 
 function isCount(value: unknown, least: number): boolean {
   return Number.isInteger(value) && (value as number) >= least;
+}
+
+function isStandardSchema(value: unknown): boolean {
+  const { '~standard': standard } = (value ?? {}) as { '~standard'?: { validate?: unknown } };
+  return typeof standard?.validate === 'function';
 }
 
 export function attributesProblem(value: unknown): string | undefined {

@@ -304,6 +304,7 @@ export class RunningAttempt implements StepAttempt {
     this.isRunning = false;
     this.timer?.clear();
     this.setActive(false);
+    this.execution.attemptEnded(this);
     this.parent.leave(this.branch);
   }
 

@@ -1,4 +1,5 @@
 import type { ExplainedEntry } from './explain.js';
+import type { AskedInput, InputIdentity, InputStore } from './input-store.js';
 import type {
   Attributes,
   HistoryEntry,
@@ -68,6 +69,8 @@ export interface Store {
   handBack(workerId: string, selection: { except: readonly string[] }): Promise<WokenRun[]>;
   /** Ends a worker: its lease is gone, and all its runs are handed back. */
   retire(workerId: string): Promise<WokenRun[]>;
+
+  readonly inputs: InputStore;
 
   /** The ends of those of these runs that have one; whoever ends the others will announce it. */
   watch(runIds: readonly string[]): Promise<{ ends: RunEnd[]; unknown: string[] }>;
@@ -199,7 +202,8 @@ export interface CancelMark {
 /** What is recorded that is no outcome: a failed attempt, when a timed wait in a step's body began, a body that unwinds. */
 export type NoteKind = 'retry' | 'begun' | 'unwinding';
 /** Kinds of history rows. A `patch` says that the run goes the new way at a change of the code; it is shown, and not replayed. */
-export type OutcomeKind = 'step' | 'timer' | 'signal' | 'child' | 'start' | 'decision' | 'cancel' | 'patch' | NoteKind;
+export type OutcomeKind =
+  'step' | 'timer' | 'signal' | 'child' | 'start' | 'input' | 'decision' | 'cancel' | 'patch' | NoteKind;
 export type OutcomeStatus = 'completed' | 'failed' | 'cancelled' | 'timeout';
 
 export interface RecordedOutcome {
@@ -276,7 +280,7 @@ export interface RunWrite {
   effects: Effects | null;
 }
 
-/** What a write does to other runs. */
+/** What a write does to other runs, and to what people see of this one. */
 export interface Effects {
   /** Children to cancel, with their descendants. */
   cancels: { runIds: string[]; reason: string }[];
@@ -288,6 +292,11 @@ export interface Effects {
   supersedes: string[];
   /** This write ends the run: children that close with it are cancelled. */
   closesChildren: boolean;
+  /** Inputs that the run waits for from now on, and those that it does not wait for any more. */
+  asks: AskedInput[];
+  closes: Omit<InputIdentity, 'runId'>[];
+  /** This write ends the run: it waits for no input. */
+  closesInputs: boolean;
 }
 
 export interface CommitResult {
@@ -435,6 +444,8 @@ export interface Hints {
   workers: string[];
   /** Watched runs that have ended. */
   ended: string[];
+  /** Runs that have judged an answer which they were offered. */
+  judged?: string[];
 }
 
 /** The filter of `orchestrator.list`. */

@@ -88,7 +88,16 @@ export class WriteBuffer {
 
   addEffects(add: (effects: Effects) => void): void {
     const write = this.open();
-    write.effects ??= { cancels: [], awaits: [], watches: [], supersedes: [], closesChildren: false };
+    write.effects ??= {
+      cancels: [],
+      awaits: [],
+      watches: [],
+      supersedes: [],
+      closesChildren: false,
+      asks: [],
+      closes: [],
+      closesInputs: false,
+    };
     add(write.effects);
   }
 

@@ -4,6 +4,7 @@ import { DataSource, type DataSourceOptions, type QueryRunner } from 'typeorm';
 import { DatabaseUnavailableError } from '../engine/errors.js';
 import { HistoryEntity } from './entities/history.entity.js';
 import { OutgoingSignalEntity } from './entities/outgoing-signal.entity.js';
+import { InputEntity } from './entities/input.entity.js';
 import { RunEntity } from './entities/run.entity.js';
 import { SignalEntity } from './entities/signal.entity.js';
 import { WatchEntity } from './entities/watch.entity.js';
@@ -17,6 +18,8 @@ export type PostgresOptions = Extract<DataSourceOptions, { type: 'postgres' }>;
 type Credentials = Pick<PostgresOptions, 'url' | 'host' | 'port' | 'username' | 'password' | 'database' | 'ssl'>;
 export type Run = <Row>(statement: Statement, values: readonly unknown[]) => Promise<Row[]>;
 
+/** How long what a user calls (start, cancel, a query) outlasts an absent database; the worker's own writes wait for ever. */
+export const CALL_PATIENCE_MS = 30_000;
 /** Enough for the commit lanes, the starts, the claims, the heartbeat, the listener and some queries at a time. */
 const POOL_SIZE = 8;
 const CONNECT_TIMEOUT_MS = 5_000;
@@ -162,7 +165,7 @@ function engineOptions(options: PostgresOptions, schema: string): PostgresOption
     ...credentialsOf(options),
     ...(options.driver ? { driver: options.driver as unknown } : {}),
     schema,
-    entities: [RunEntity, HistoryEntity, WorkerEntity, WatchEntity, SignalEntity, OutgoingSignalEntity],
+    entities: [RunEntity, HistoryEntity, WorkerEntity, WatchEntity, SignalEntity, OutgoingSignalEntity, InputEntity],
     migrations: [CreateTables1763600000000],
     migrationsTableName: 'migrations',
     migrationsTransactionMode: 'all',

@@ -12,13 +12,17 @@ import { attributesToRow } from './rows.js';
 export const LIMIT = { default: 50, largest: 1_000 };
 
 /** Throws {@link ValidationError} for whatever is unknown or of a wrong form: nothing is ignored or cut. */
-export function checkFilter(filter: ListFilter): void {
+export function checkFilter<Filter extends object>(
+  what: string,
+  filter: Filter,
+  forms: Record<keyof Filter & string, Form>,
+): void {
   const issues = Object.entries(filter).flatMap(([field, value]: [string, unknown]) => {
-    const form = Object.hasOwn(FORMS, field) ? FORMS[field as keyof ListFilter] : undefined;
-    const problem = form ? value !== undefined && form(value) : `is unknown (known: ${Object.keys(FORMS).join(', ')})`;
+    const form = Object.hasOwn(forms, field) ? forms[field as keyof Filter & string] : undefined;
+    const problem = form ? value !== undefined && form(value) : `is unknown (known: ${Object.keys(forms).join(', ')})`;
     return problem ? [{ message: `${field} ${problem}`, path: [field] }] : [];
   });
-  if (issues.length) throw new ValidationError('The filter of list', issues);
+  if (issues.length) throw new ValidationError(`The filter of ${what}`, issues);
 }
 
 export function applyFilter(query: SelectQueryBuilder<RunEntity>, filter: ListFilter): void {
@@ -45,14 +49,19 @@ function applySearch(query: SelectQueryBuilder<RunEntity>, search: string): void
 }
 
 /** What is wrong with a value, or undefined. */
-type Form = (value: unknown) => string | undefined;
+export type Form = (value: unknown) => string | undefined;
 
-const text: Form = (value) => (typeof value === 'string' ? undefined : 'must be a text');
+export const text: Form = (value) => (typeof value === 'string' ? undefined : 'must be a text');
 const id: Form = (value) => (isUuid(value) ? undefined : `'${String(value)}' is no id`);
-const date: Form = (value) =>
+export const date: Form = (value) =>
   types.isDate(value) && !Number.isNaN(value.getTime()) ? undefined : 'must be a valid Date';
 
-const FORMS: Record<keyof ListFilter, Form> = {
+export const limit: Form = (value) =>
+  Number.isInteger(value) && Number(value) >= 1 && Number(value) <= LIMIT.largest
+    ? undefined
+    : `must be 1 to ${LIMIT.largest}, not ${String(value)}`;
+
+export const RUN_FILTER: Record<keyof ListFilter, Form> = {
   workflow: text,
   version: (value) => (Number.isInteger(value) ? undefined : `must be a whole number, not ${String(value)}`),
   status: (value) => {
@@ -70,9 +79,6 @@ const FORMS: Record<keyof ListFilter, Form> = {
   createdAfter: date,
   createdBefore: date,
   search: text,
-  limit: (value) =>
-    Number.isInteger(value) && Number(value) >= 1 && Number(value) <= LIMIT.largest
-      ? undefined
-      : `must be 1 to ${LIMIT.largest}, not ${String(value)}`,
+  limit,
   cursor: id,
 };

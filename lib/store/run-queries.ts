@@ -16,7 +16,7 @@ import type { ListFilter } from '../engine/store.js';
 import { HistoryEntity } from './entities/history.entity.js';
 import { RunEntity } from './entities/run.entity.js';
 import { isUuid } from './is-uuid.js';
-import { applyFilter, checkFilter, LIMIT } from './list-filter.js';
+import { applyFilter, checkFilter, LIMIT, RUN_FILTER } from './list-filter.js';
 import { attributesFromRow } from './rows.js';
 
 /** A family is loaded level by level, in pieces of this many parents. */
@@ -103,7 +103,7 @@ export class RunQueries {
 
   /** Newest first. The cursor is the id of the last item: ids are ordered by the time of their start. */
   async list(filter: ListFilter): Promise<Page<RunSummary>> {
-    checkFilter(filter);
+    checkFilter('list', filter, RUN_FILTER);
     const limit = filter.limit ?? LIMIT.default;
     const query = this.dataSource
       .getRepository(RunEntity)

@@ -34,7 +34,7 @@ import type {
   WorkerRegistration,
 } from '../engine/store.js';
 import { Canceller } from './canceller.js';
-import { Database, type Run } from './database.js';
+import { CALL_PATIENCE_MS, Database, type Run } from './database.js';
 import { deleteFamily } from './delete-family.js';
 import { isUuid } from './is-uuid.js';
 import { reopen } from './reopen.js';
@@ -62,10 +62,9 @@ import { isLockTimeout } from './transient-errors.js';
 import { CHILDREN, OUTCOMES, WRITES } from './statements/commit.sql.js';
 import { NEW_RUNS } from './statements/start.sql.js';
 import { hintChannel } from './statements/statement.js';
+import { TypeOrmInputStore } from './typeorm-input-store.js';
 import { WakeUpListener } from './wake-up-listener.js';
 
-/** How long what a user calls (start, cancel, a query) outlasts an absent database; the worker's own writes wait for ever. */
-const CALL_PATIENCE_MS = 30_000;
 /** A key may be held by an open transaction for long, and a connection must not; it is tried again with pauses. */
 const KEY_PATIENCE_MS = 100;
 /** pg_notify takes 8,000 bytes. */
@@ -73,6 +72,7 @@ const LARGEST_HINT = 150;
 
 /** The store on PostgreSQL: one transition, one statement. */
 export class TypeOrmStore implements Store {
+  readonly inputs: TypeOrmInputStore;
   private readonly sql: Statements;
   private readonly queries: RunQueries;
   private readonly listener: WakeUpListener;
@@ -89,6 +89,7 @@ export class TypeOrmStore implements Store {
     this.queries = new RunQueries(database.dataSource, serializer);
     this.channel = hintChannel(database.schema);
     this.listener = new WakeUpListener(database, this.channel);
+    this.inputs = new TypeOrmInputStore(database, this.sql, this.channel);
     this.canceller = new Canceller(this.sql, serializer);
     this.signals = new Signals(this.sql);
   }
@@ -266,7 +267,7 @@ export class TypeOrmStore implements Store {
         if (effects!.supersedes.length) await run(this.sql.supersedeRuns, [effects!.supersedes, runId, epoch]);
         const result = await this.commitOn(run, [write], placement);
         const [owned] = result.runs;
-        if (owned) result.cancelled = await this.applyEffects(run, runId, effects!, owned.status);
+        if (owned) result.cancelled = await this.applyEffects(run, write, effects!, owned.status);
         return result;
       }),
     );
@@ -274,10 +275,12 @@ export class TypeOrmStore implements Store {
 
   private async applyEffects(
     run: Run,
-    runId: string,
+    write: RunWrite,
     effects: Effects,
     status: RunStatus,
   ): Promise<CancelResult | null> {
+    const { runId } = write;
+    await this.inputs.applyEffects(run, write, effects);
     if (effects.awaits.length) await run(this.sql.awaitChildren, [runId, effects.awaits]);
     if (effects.watches.length) await run(this.sql.watchRuns, [runId, effects.watches]);
     const cancels = [...effects.cancels];

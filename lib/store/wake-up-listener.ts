@@ -70,7 +70,7 @@ export class WakeUpListener {
   }
 
   private heard(payload: string | undefined): void {
-    const { queues = [], workers = [], ended = [] } = JSON.parse(payload || '{}') as Partial<Hints>;
-    for (const listener of this.listeners) listener({ queues, workers, ended });
+    const { queues = [], workers = [], ended = [], judged = [] } = JSON.parse(payload || '{}') as Partial<Hints>;
+    for (const listener of this.listeners) listener({ queues, workers, ended, judged });
   }
 }

@@ -5,6 +5,7 @@ import { Database } from '../../lib/store/database.js';
 import { migrate } from '../../lib/store/migrate.js';
 import { allStatements, type Statements } from '../../lib/store/statements/all.js';
 import { CHILDREN, OUTCOMES, WRITES } from '../../lib/store/statements/commit.sql.js';
+import { ASKED, CLOSED } from '../../lib/store/statements/input.sql.js';
 import { toBeWokenRow } from '../../lib/store/rows.js';
 import { NEW_SIGNALS, WANTED_SIGNALS } from '../../lib/store/statements/signal.sql.js';
 import { NEW_RUNS } from '../../lib/store/statements/start.sql.js';
@@ -206,7 +207,7 @@ describe('With 100,000 runs', () => {
     await client.connect();
     await client.query(FILL);
     await client.query(
-      'vacuum analyze orchestration.run, orchestration.history, orchestration.worker, orchestration.watch',
+      'vacuum analyze orchestration.run, orchestration.history, orchestration.worker, orchestration.watch, orchestration.input',
     );
   });
 
@@ -259,6 +260,11 @@ describe('With 100,000 runs', () => {
     ...{ awaited: true, cascades: true, closes_with_parent: false, shielded: false },
   };
   const signal = { position: 0, run_id: id(5), id: 's', name: 'n', payload: '1', tree_wait: null };
+  const asked = {
+    ...{ scope: '', name: 'n', ordinal: 1, type: 'choice', prompt: null, choices: '["a"]', judged_by_run: false },
+    ...{ shielded: false, asked_at: 0, expires_at: null },
+  };
+  const input = [id(5), '', 'n', 1, id(6)];
   const [ids, queues, definitions] = [[id(90_001), id(90_002)], ['default'], ['w@1', 'w@2']];
 
   const parameters: Record<keyof Statements, unknown[]> = {
@@ -309,6 +315,17 @@ describe('With 100,000 runs', () => {
     sendSignalsToTrees: NEW_SIGNALS.parameters([{ ...signal, tree_wait: '{"kind":"signal","name":"n",' }]),
     sendAtCommit: [id(900_002), id(5), 's', 'n', '1', null],
     loadSignals: WANTED_SIGNALS.parameters([{ position: 0, run_id: id(90_001), name: 'n', after_seq: 0 }]),
+    askInputs: [id(5), 'w', ...ASKED.parameters([asked, { ...asked, ordinal: 2 }])],
+    closeInputs: [id(5), ...CLOSED.parameters([asked])],
+    closeAllInputs: [id(5)],
+    findInputs: [id(5), 'n', 100],
+    answerInput: [...input, null, null],
+    inputVerdict: input,
+    withdrawOffer: input,
+    givenAnswers: [id(5)],
+    acceptOffer: [...input, 1, null],
+    refuseAnswer: [...input, 1, '[]'],
+    expireInput: input.slice(0, 4),
   };
 
   const intended: Partial<Record<keyof Statements, string>> = {
@@ -329,6 +346,7 @@ describe('With 100,000 runs', () => {
     sendSignalsToTrees: 'run_parent',
     sendAtCommit: 'run_pkey',
     loadSignals: 'signal_order',
+    ...{ answerInput: 'input_pkey', givenAnswers: 'input_pkey', expireInput: 'input_pkey', closeInputs: 'input_pkey' },
   };
 
   describe.each(['force_custom_plan', 'force_generic_plan'])('and %s', (mode) => {
@@ -337,7 +355,7 @@ describe('With 100,000 runs', () => {
 
       const nodes = await plan(statements[name].text, parameters[name]);
 
-      const scans = nodes.filter((node) => ['run', 'history'].includes(node['Relation Name'] ?? ''));
+      const scans = nodes.filter((node) => ['run', 'history', 'input'].includes(node['Relation Name'] ?? ''));
       expect(scans.filter((node) => node['Node Type'] === 'Seq Scan')).toEqual([]);
     });
 
@@ -465,6 +483,10 @@ insert into orchestration.history (run_id, seq, kind, scope, name, ordinal, stat
 select r.id, s, 'step', '', 's', s, 'completed', 1, s - 1, now(), now()
 from orchestration.run r
 cross join generate_series(1, 2) s;
+
+insert into orchestration.input (run_id, scope, name, ordinal, workflow, type, judged_by_run, shielded, state, asked_at)
+select r.id, '', 'n', 1, 'w', 'text', false, false, 'pending', now()
+from orchestration.run r;
 
 insert into orchestration.worker (id, host, pid, started_at, heartbeat_at, expires_at, queues, definitions)
 select ('00000000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, 'host', n, now(), now(),

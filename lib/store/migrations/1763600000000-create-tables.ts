@@ -12,7 +12,7 @@ export class CreateTables1763600000000 implements MigrationInterface {
 
   async down(queryRunner: QueryRunner): Promise<void> {
     const schema = quoteIdentifier(schemaOf(queryRunner));
-    for (const table of ['outgoing_signal', 'signal', 'watch', 'worker', 'history', 'run'])
+    for (const table of ['input', 'outgoing_signal', 'signal', 'watch', 'worker', 'history', 'run'])
       await queryRunner.query(`drop table ${schema}.${table}`);
     for (const name of [
       'send_outgoing_signals',
@@ -120,6 +120,30 @@ const UP = [
     watcher_id uuid not null,
     constraint watch_pkey primary key (run_id, watcher_id)
   )`,
+  `create table @schema.input (
+    run_id uuid not null,
+    scope text not null,
+    name text not null,
+    ordinal integer not null,
+    workflow text not null,
+    type text not null,
+    prompt text,
+    choices text,
+    judged_by_run boolean not null,
+    shielded boolean not null,
+    state text not null,
+    asked_at timestamptz not null,
+    expires_at timestamptz,
+    offer_id uuid,
+    offered_until timestamptz,
+    answer text,
+    answered_at timestamptz,
+    issues text,
+    constraint input_pkey primary key (run_id, scope, name, ordinal)
+  )`,
+  // Serve the order in which they are listed: the longest waiting first.
+  `create index input_asked on @schema.input (asked_at, run_id)`,
+  `create index input_workflow on @schema.input (workflow, asked_at, run_id)`,
   // Both are volatile, and so not inlined: they see what was committed while the statement that calls them waited for the
   // lock of the run that ends, a watch as well as a watcher that was not there when the statement began.
   `create function @schema.watchers_of(run_id uuid) returns setof uuid language sql volatile rows 1

@@ -3,6 +3,7 @@ import { claimStatements } from './claim.sql.js';
 import { commitStatements } from './commit.sql.js';
 import { deleteStatements } from './delete.sql.js';
 import { signalStatements } from './signal.sql.js';
+import { inputStatements } from './input.sql.js';
 import { startStatements } from './start.sql.js';
 import { inSchema } from './statement.js';
 import { transactionStatements } from './transaction.sql.js';
@@ -22,6 +23,7 @@ export function allStatements(schema: string) {
       ...cancelStatements,
       ...deleteStatements,
       ...workerStatements,
+      ...inputStatements,
     },
     schema,
   );

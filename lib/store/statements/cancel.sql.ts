@@ -22,7 +22,7 @@ with recursive family as (
   where child.cascades
 ),
 target as (
-  select r.id
+  select r.id, $4::bool or r.started_at is null or r.status = 'blocked' as ends
   from @schema.run r
   -- As a list, not a join: nobody can say how large a family is, and the planner would read all runs for it.
   where r.id = any(array(select id from family))
@@ -30,6 +30,12 @@ target as (
     and (r.cancel_requested_at is null or $4::bool)
   order by r.id
   for no key update of r
+),
+closed_input as (
+  delete from @schema.input i
+  using target
+  where i.run_id = target.id
+    and target.ends
 )
 update @schema.run r
 set cancel_requested_at = coalesce(r.cancel_requested_at, @schema.engine_now()),

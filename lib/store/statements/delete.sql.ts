@@ -51,6 +51,9 @@ without_signals as (
 ),
 without_watches as (
   delete from @schema.watch where run_id = any($1::uuid[])
+),
+without_inputs as (
+  delete from @schema.input where run_id = any($1::uuid[])
 )
 delete from @schema.run
 where id = any($1::uuid[])`;

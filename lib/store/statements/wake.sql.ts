@@ -2,7 +2,7 @@
 export const WOKEN = 'r.id, r.status, r.epoch, r.wakes, r.queue, r.worker_id';
 
 /** Wakes the runs of the CTE `target`, which has locked them. Each row is touched, also one that is not waiting. */
-const WAKE_TARGET = `update @schema.run r
+export const WAKE_TARGET = `update @schema.run r
 set wakes = r.wakes + 1,
   status = case when r.status = 'waiting' then 'pending' else r.status end,
   ready_at = case when r.status = 'waiting' then @schema.engine_now() else r.ready_at end,
