@@ -3,46 +3,68 @@ import { types } from 'node:util';
 /** The stored form of an error: what survives a process, a database and a version. Own fields stand beside these. */
 export interface StoredError {
   name: string;
-  code?: string | undefined;
+  code?: string | number | undefined;
   message: string;
   stack?: string | undefined;
   cause?: StoredError | undefined;
+  /** What an AggregateError consists of. */
+  errors?: unknown;
   [field: string]: unknown;
 }
 
 /** How many links of a cause chain are kept; what lies between is one link that counts it. */
 const MAX_LINKS = 20;
-const OWN_PLACES = new Set(['name', 'code', 'message', 'stack', 'cause']);
+const OWN_PLACES = new Set(['name', 'code', 'message', 'stack', 'cause', 'errors']);
 
 /** The stored form of anything that was thrown, a string or `undefined` too. Never throws. */
 export function toStoredError(thrown: unknown): StoredError {
-  const links = shorten(chainOf(thrown).map(toLink));
+  return toStoredTree(thrown, new Set());
+}
+
+/** `around`: the aggregates that it is a part of, so that one which contains itself has an end. */
+function toStoredTree(thrown: unknown, around: ReadonlySet<unknown>): StoredError {
+  const links = shorten(chainOf(thrown).map((link) => toLink(link, around)));
   for (let index = links.length - 2; index >= 0; index--) links[index]!.cause = links[index + 1];
   return links[0]!;
 }
 
 /** An Error with the name, code, message, stack, own fields and cause chain of its stored form. */
 export function reviveError(stored: StoredError): Error {
-  const { name, code, message, stack, cause, ...fields } = stored;
+  const { name, code, message, stack, cause, errors, ...fields } = stored;
   const error = new Error(message, cause ? { cause: reviveError(cause) } : undefined);
   Object.defineProperty(error, 'name', { value: name, configurable: true, writable: true });
   if (stack !== undefined) Object.defineProperty(error, 'stack', { value: stack, configurable: true, writable: true });
   if (code !== undefined) fields['code'] = code;
+  if (errors !== undefined) fields['errors'] = Array.isArray(errors) ? errors.map(revivePart) : errors;
   for (const [field, value] of Object.entries(fields)) {
     Object.defineProperty(error, field, { value, configurable: true, writable: true, enumerable: true });
   }
   return error;
 }
 
+/** Of an error's own list `errors` a part may be anything. */
+function revivePart(part: unknown): unknown {
+  return hasErrorShape(part) && !types.isNativeError(part) ? reviveError(part) : part;
+}
+
 /**
- * Whether the error, or anything in its cause chain, is of that class or name. Errors that went through the database
+ * Whether the error, or anything in its cause chain and in the aggregates in it, is of that class or name. Errors that went through the database
  * have lost their class and kept its name, so names are compared.
  *
  *     catch (error) { if (causedBy(error, PaymentDeclined)) ... }
  */
 export function causedBy(error: unknown, kind: string | (abstract new (...args: never[]) => unknown)): boolean {
   const name = typeof kind === 'string' ? kind : kind.name;
-  return chainOf(error).some((link) => nameOf(link) === name || (link as { code?: unknown } | null)?.code === name);
+  return isCausedBy(error, name, new Set());
+}
+
+function isCausedBy(error: unknown, name: string, seen: Set<unknown>): boolean {
+  return chainOf(error).some((link) => {
+    if (seen.has(link)) return false;
+    seen.add(link);
+    if (nameOf(link) === name || (link as { code?: unknown } | null)?.code === name) return true;
+    return partsOf(link).some((part) => isCausedBy(part, name, seen));
+  });
 }
 
 /** The innermost cause of an error: the error itself when it has none. */
@@ -71,6 +93,12 @@ function causeOf(error: unknown): unknown {
   return typeof error === 'object' && error !== null ? (error as { cause?: unknown }).cause : undefined;
 }
 
+/** The errors of an AggregateError. Another error's own list `errors` may be anything, as validators have it. */
+function partsOf(error: unknown): unknown[] {
+  const errors = typeof error === 'object' && error !== null ? (error as { errors?: unknown }).errors : undefined;
+  return Array.isArray(errors) && errors.every((part) => types.isNativeError(part)) ? errors : [];
+}
+
 function hasErrorShape(value: unknown): value is Error {
   return (
     typeof value === 'object' &&
@@ -80,18 +108,32 @@ function hasErrorShape(value: unknown): value is Error {
   );
 }
 
-function toLink(thrown: unknown): StoredError {
+function toLink(thrown: unknown, around: ReadonlySet<unknown>): StoredError {
   if (!types.isNativeError(thrown) && !hasErrorShape(thrown)) {
     return { name: 'NonError', message: describe(thrown), thrown: isStorable(thrown) ? thrown : describe(thrown) };
   }
-  const error = thrown as Error & { code?: unknown };
+  const error = thrown as Error & { code?: unknown; errors?: unknown };
   const link: StoredError = { name: nameOf(error), message: textOf(error.message) };
-  if (error.code !== undefined) link.code = textOf(error.code);
+  if (error.code !== undefined) link.code = Number.isFinite(error.code) ? (error.code as number) : textOf(error.code);
   if (typeof error.stack === 'string') link.stack = error.stack;
   for (const [field, value] of Object.entries(error)) {
     if (!OWN_PLACES.has(field) && isStorable(value)) link[field] = value;
   }
+  const parts = around.has(error) ? [] : partsOf(error);
+  if (parts.length) link.errors = shortenParts(parts, new Set([...around, error]));
+  else if (error.errors !== undefined && isStorable(error.errors)) link.errors = error.errors;
   return link;
+}
+
+/** The first ones; of what is left out, one that counts it. Aggregates in aggregates share the room. */
+function shortenParts(parts: unknown[], around: ReadonlySet<unknown>): StoredError[] {
+  const room = Math.max(2, Math.floor(MAX_LINKS / around.size));
+  if (parts.length <= room) return parts.map((part) => toStoredTree(part, around));
+  const left = parts.length - room + 1;
+  return [
+    ...parts.slice(0, room - 1).map((part) => toStoredTree(part, around)),
+    { name: 'OmittedErrors', message: `${left} errors were left out here`, count: left },
+  ];
 }
 
 function shorten(links: StoredError[]): StoredError[] {

@@ -384,6 +384,45 @@ describe('a stored error (scenario 11)', () => {
     expect(names(restore(error))).toEqual(['a', 'b']);
   });
 
+  it('keeps the errors of an AggregateError, with their causes, in each hop', () => {
+    const parts = [
+      Object.assign(new RangeError('one', { cause: new PaymentDeclined(1) }), { code: 7 }),
+      new AggregateError([new TypeError('inner')], 'two'),
+    ];
+    let error: Error = new AggregateError(parts, 'none succeeded');
+    for (let hop = 0; hop < 3; hop++) error = reviveError(restore(error));
+
+    expect(error).toMatchObject({
+      name: 'AggregateError',
+      message: 'none succeeded',
+      errors: [
+        { name: 'RangeError', message: 'one', code: 7, cause: { name: 'PaymentDeclined' } },
+        { name: 'AggregateError', message: 'two', errors: [{ name: 'TypeError', message: 'inner' }] },
+      ],
+    });
+    expect((error as AggregateError).errors[0]).toBeInstanceOf(Error);
+    for (const kind of ['RangeError', PaymentDeclined, 'TypeError']) expect(causedBy(error, kind)).toBe(true);
+    expect(causedBy(error, 'SyntaxError')).toBe(false);
+  });
+
+  it('keeps the first 19 of many errors and counts the rest, and ends one that contains itself', () => {
+    const many = new AggregateError(Array.from({ length: 50 }, (_, index) => new Error(`error ${index}`)));
+    many.errors[0] = new Error('a part of its own', { cause: many });
+    many.errors[1] = many;
+
+    const { errors } = restore(reviveError(restore(many))) as { errors: StoredError[] } & StoredError;
+
+    expect(errors).toHaveLength(20);
+    expect(errors[18]!.message).toBe('error 18');
+    expect(errors[19]).toMatchObject({ name: 'OmittedErrors', count: 31 });
+  });
+
+  it("keeps an own list of errors that is another's, as data, and a code that is a number", () => {
+    const invalid = Object.assign(new Error('invalid'), { errors: [{ path: 'a', message: 'is missing' }], code: 14 });
+
+    expect(reviveError(restore(invalid))).toMatchObject({ errors: [{ path: 'a', message: 'is missing' }], code: 14 });
+  });
+
   it('leaves out fields that cannot be stored, and nothing else', () => {
     const request: Record<string, unknown> = { config: { transform: [() => 1] }, status: 503, tries: 2n };
     request['socket'] = { owner: request };
