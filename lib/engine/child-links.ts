@@ -25,6 +25,8 @@ export interface ChildLink {
   end: RunEnd | undefined;
   /** The code of this pass has asked for it. */
   isAsked: boolean;
+  /** Started by an earlier generation of this run: the code of this one need not ask for it. */
+  carriedOver: boolean;
   /** Its end wakes this run. */
   wakesUs: boolean;
   /** Who waits for its row, while its start is under way. */
@@ -73,10 +75,10 @@ export class ChildLinks {
     return this.closing;
   }
 
-  /** The child that the code has asked for by that ref: one that only its history knows is not there yet. */
+  /** The child of that ref, for the code: one that only its history knows is not there yet. */
   get(ref: string): ChildLink | undefined {
     const link = this.byRef.get(ref);
-    return link?.isAsked ? link : undefined;
+    return link?.isAsked || link?.carriedOver ? link : undefined;
   }
 
   getById(id: string): ChildLink | undefined {
@@ -85,13 +87,13 @@ export class ChildLinks {
 
   /** A recorded child of the workflow's own code that this pass has not asked for. */
   findUnasked(): ChildLink | undefined {
-    for (const link of this.byRef.values()) if (!link.isAsked && link.scope === '') return link;
+    for (const link of this.byRef.values()) if (isMissing(link) && link.scope === '') return link;
     return undefined;
   }
 
   /** Whether there is a child that this pass has not come to, and that its code would ask for again. */
   hasUnreached(): boolean {
-    return [...this.byRef.values()].some(({ isAsked, scope }) => !isAsked && !this.execution.history.hasEnded(scope));
+    return [...this.byRef.values()].some((link) => isMissing(link) && !this.execution.history.hasEnded(link.scope));
   }
 
   /** The child of that ref, as there is one or as it will be started. Throws {@link ChildRefConflictError}. */
@@ -99,9 +101,9 @@ export class ChildLinks {
     const known = this.byRef.get(request.ref);
     if (known && !this.isReplacedByRetry(known, request)) {
       const difference = this.differenceOf(known, request);
-      if (difference && known.isAsked && request.isExplicit)
+      if (difference && !isMissing(known) && request.isExplicit)
         throw new ChildRefConflictError(known.ref, known.id, difference.expected, difference.found);
-      if (difference && !known.isAsked && request.scope === '')
+      if (difference && isMissing(known) && request.scope === '')
         this.execution.diverge(
           `the start of child '${known.ref}' (${difference.expected})`,
           `asked for ${difference.found}`,
@@ -123,6 +125,7 @@ export class ChildLinks {
       status: 'pending',
       end: undefined,
       isAsked: true,
+      carriedOver: false,
       wakesUs: false,
       starting: undefined,
     };
@@ -148,6 +151,7 @@ export class ChildLinks {
       status: 'pending',
       end: undefined,
       isAsked: true,
+      carriedOver: false,
       wakesUs: false,
       starting: undefined,
     };
@@ -217,4 +221,9 @@ export class ChildLinks {
       (known.status === 'failed' || known.status === 'cancelled')
     );
   }
+}
+
+/** The history has it, and this pass has not come to it. */
+function isMissing({ isAsked, carriedOver }: ChildLink): boolean {
+  return !isAsked && !carriedOver;
 }

@@ -412,9 +412,11 @@ function askForChild(
   };
 }
 
-/** The workflow's name and the number of the call. */
-function defaultRef(frame: Frame, name: string, scope: string): string {
-  return `${scope}${name}#${frame.execution.history.number('ref', scope, name)}`;
+/** The workflow's name and the number of the call, `payment#2`; of a later generation `payment#3.2`. */
+function defaultRef({ execution }: Frame, name: string, scope: string): string {
+  const { generation } = execution.run;
+  const number = execution.history.number('ref', scope, name);
+  return `${scope}${name}#${generation === 0 ? '' : `${generation + 1}.`}${number}`;
 }
 
 interface ChildPlan {

@@ -3,6 +3,7 @@ export interface RunEvent {
   type:
     | 'run.started'
     | 'run.waiting'
+    | 'run.continued'
     | 'run.completed'
     | 'run.failed'
     | 'run.cancelled'

@@ -1,5 +1,6 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec';
 import { v4 as uuid } from 'uuid';
+import { continueAsNew } from './continuation.js';
 import { frameFor, tolerant } from './current-run.js';
 import type { TimeoutValue } from './child-orchestrator.js';
 import type { StepOptions } from './definition.js';
@@ -246,6 +247,15 @@ export class RunContext {
   /** Runs to its end even when the run is cancelled meanwhile. */
   shield<Value>(code: () => Promise<Value> | Value): Promise<Value> {
     return tolerant(shield(frameFor('ctx.shield'), code));
+  }
+
+  /**
+   * Begins the run anew with another input: the same id, key, deadline and version, a fresh history. Never resolves: what the
+   * code still waits for is dropped. Children, and signals that were not read, stay. @throws PayloadError, ValidationError in a
+   * step's body, CancelledError when the run is being cancelled
+   */
+  continueAsNew(input?: unknown): Promise<never> {
+    return tolerant(continueAsNew(frameFor('ctx.continueAsNew'), input));
   }
 
   /** Progress that `orchestrator.get(id).state` shows. Need not be awaited. @throws PayloadError */

@@ -5,9 +5,13 @@ import type { ClaimedRun, Move, RunEnd, RunWrite } from './store.js';
 /** How the code of a run ended. */
 export type Returned = { value: unknown } | { error: unknown };
 
+/** How the code of a run ended: it may also have asked to begin anew. */
+export type CodeEnd = Returned | { nextInput: string | null };
+
 /** The move that ends a run whose code has returned or thrown. */
-export function moveOfReturn(returned: Returned, workflow: string, serializer: PayloadSerializer): Move {
+export function moveOfReturn(returned: CodeEnd, workflow: string, serializer: PayloadSerializer): Move {
   if ('error' in returned) return failure(returned.error, serializer);
+  if ('nextInput' in returned) return { to: 'continued', input: returned.nextInput };
   try {
     return { to: 'completed', output: serializer.encode(returned.value, `the output of workflow '${workflow}'`) };
   } catch (error) {
@@ -22,7 +26,7 @@ export function failure(error: unknown, serializer: PayloadSerializer): Move {
 /** A cancelled run ends cancelled whatever its code does; an error of its clean-up is kept as the cause. */
 export function cancelledBy(
   cancelled: CancelledError,
-  returned: Returned | undefined,
+  returned: CodeEnd | undefined,
   serializer: PayloadSerializer,
 ): Move {
   return { to: 'cancelled', error: cancellationOf(cancelled, returned, serializer) };
@@ -31,7 +35,7 @@ export function cancelledBy(
 /** The stored error of what was cancelled: its code ended in that way. */
 export function cancellationOf(
   cancelled: CancelledError,
-  returned: Returned | undefined,
+  returned: CodeEnd | undefined,
   serializer: PayloadSerializer,
 ): string {
   const cause =
@@ -39,9 +43,13 @@ export function cancellationOf(
   return serializer.encodeError(cause ? Object.assign(new CancelledError(cancelled.reason), { cause }) : cancelled);
 }
 
+function endsRun(move: Move): move is Exclude<Move, { to: 'waiting' | 'blocked' | 'continued' }> {
+  return move.to !== 'waiting' && move.to !== 'blocked' && move.to !== 'continued';
+}
+
 /** The end that a move has given a run, if it is one. */
 export function endOf(run: Pick<ClaimedRun, 'id' | 'workflow'>, move: Move | null): RunEnd | undefined {
-  if (!move || move.to === 'waiting' || move.to === 'blocked') return undefined;
+  if (!move || !endsRun(move)) return undefined;
   const output = move.to === 'completed' ? move.output : null;
   const error = move.to === 'completed' ? null : move.error;
   return { id: run.id, workflow: run.workflow, status: move.to, output, error };

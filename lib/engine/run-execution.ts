@@ -23,7 +23,8 @@ import { Replay } from './replay.js';
 import { SignalBuffer } from './signal-buffer.js';
 import type { Attributes, WaitingFor } from './run.js';
 import { RunInputs } from './run-inputs.js';
-import { cancelledBy, endOf, failure, moveOfReturn, type Returned } from './run-end.js';
+import { cancelledBy, type CodeEnd, endOf, failure, moveOfReturn } from './run-end.js';
+import { seedOf } from './seed.js';
 import type { PayloadSerializer } from './serialization.js';
 import type { StepAttempt } from './step-execution.js';
 import type {
@@ -31,6 +32,7 @@ import type {
   CancelMark,
   CancelRequest,
   ClaimedRun,
+  Generation,
   Move,
   NewSignal,
   NoteKind,
@@ -76,6 +78,8 @@ export interface ExecutionHost extends WriteSink {
   /** The run has given its slot up (parked), or has left this process for good. */
   parked(execution: RunExecution): void;
   left(execution: RunExecution, end: RunEnd | undefined): void;
+  /** The run has begun anew, and this pass over it is done, also one that was dropped meanwhile. */
+  continued(execution: RunExecution, input: string | null, next: Generation): void;
   /** The process shuts down: no further step body begins. */
   readonly isDraining: boolean;
   /** A write of the run is committed. */
@@ -118,7 +122,7 @@ export class RunExecution {
   private isLookingBeforeFire = false;
   private deliveredSeq = 0;
   private runTime: number;
-  private returned: Returned | undefined;
+  private returned: CodeEnd | undefined;
   private cancelledWith: CancelledError | undefined;
   private cancelSeq = 0;
   private patches: Patches | undefined;
@@ -132,7 +136,7 @@ export class RunExecution {
   ) {
     this.clock = host.clock;
     this.serializer = host.serializer;
-    this.source = new DeterministicSource(run.id);
+    this.source = new DeterministicSource(seedOf(run));
     this.history = new History(recorded?.outcomes);
     this.children = new ChildLinks(this, recorded?.children ?? []);
     this.writes = new WriteBuffer(run, host, (result, write) => this.committed(result, write));
@@ -187,6 +191,11 @@ export class RunExecution {
   setAttributes(attributes: Attributes): void {
     this.run.attributes = { ...this.run.attributes, ...attributes };
     if (this.isLive) this.writes.addAttributes(attributes);
+  }
+
+  /** The code wants to begin anew with this input: it makes no further call. */
+  continueAs(input: string | null): void {
+    this.codeReturned({ nextInput: input });
   }
 
   /** Whether the run goes the new way at that change of the code. */
@@ -652,8 +661,8 @@ export class RunExecution {
     );
   }
 
-  private codeReturned(returned: Returned): void {
-    if (this.isOver) return;
+  private codeReturned(returned: CodeEnd): void {
+    if (this.isOver || this.returned) return;
     this.returned = returned;
     this.replaying.end();
     if (this.isLive) this.codeEnded();
@@ -683,13 +692,15 @@ export class RunExecution {
     this.end(move);
   }
 
-  /** The last write of this pass: how the run ends, or that it is blocked. */
+  /** The last write of this pass: how the run ends, that it is blocked, or that it begins anew. */
   private end(move: Move): void {
     this.state = 'settled';
     this.timer.clear();
     for (const command of this.pending) command.drop('The run is over');
     this.pending.clear();
-    if (this.children.mustClose && move.to !== 'blocked')
+    if (move.to === 'continued')
+      this.writes.addEffects((effects) => (effects.continues = { generation: this.run.generation }));
+    else if (this.children.mustClose && move.to !== 'blocked')
       this.writes.addEffects((effects) => (effects.closesChildren = true));
     if (move.to !== 'blocked') this.ownInputs?.closeAll();
     this.writes.move(move);
@@ -786,8 +797,9 @@ export class RunExecution {
   private committed(result: WriteResult, write: RunWrite): void {
     if (result.lost) return this.leave(undefined);
     this.host.committed(this, write);
-    if (this.state === 'dropped') return;
     const { run } = result;
+    if (run.next && write.move?.to === 'continued') return this.host.continued(this, write.move.input, run.next);
+    if (this.state === 'dropped') return;
     if (run.cancel && !write.knowsCancel) return this.interrupted(run.cancel);
     if (!write.move) return this.touched(run.wakes);
     if (write.move.to === 'waiting') return this.parkEnded(run.status === 'waiting', run.wakes);

@@ -21,6 +21,7 @@ export function reportWrite(
   if (!events.observed) return;
   for (const outcome of write.outcomes) reportStep(events, run, outcome, at);
   if (write.move?.to === 'waiting') events.next(eventOf(run, 'run.waiting', at));
+  if (write.move?.to === 'continued') events.next(eventOf(run, 'run.continued', at));
   if (write.move?.to === 'blocked') events.next(eventOf(run, 'run.blocked', at));
 }
 

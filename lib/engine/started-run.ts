@@ -20,6 +20,7 @@ export function toClaimedRun(run: NewRun, result: StartResult): ClaimedRun {
     epoch: 1,
     wakes: 0,
     recoveries: 0,
+    generation: 0,
     startedAt: result.at,
     deadline: result.deadline,
     cancel: null,

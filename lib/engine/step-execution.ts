@@ -7,6 +7,7 @@ import { type CancelledError, StepFailedError, StepTimeoutError } from './errors
 import { backoffMs, type ErrorKind, isRetryable, type RetryPolicy } from './retry-policy.js';
 import { cancellationOf, type Returned } from './run-end.js';
 import type { RunExecution } from './run-execution.js';
+import { seedOf } from './seed.js';
 import type { WaitingFor } from './run.js';
 import { reviveError } from './stored-error.js';
 import type { RecordedOutcome } from './store.js';
@@ -135,7 +136,7 @@ export class StepCommand extends Command {
     const attempt = new RunningAttempt(execution, this.branch, {
       step: this.key,
       attempt: this.attempts + 1,
-      idempotencyKey: `${execution.run.id}/${this.identity.scope}${this.key}`,
+      idempotencyKey: `${seedOf(execution.run)}/${this.identity.scope}${this.key}`,
       scope: `${this.identity.scope}${this.key}@${this.attempts + 1}/`,
       timeoutMs: this.plan.timeoutMs,
       restChanged: () => execution.standingChanged(this),
@@ -271,7 +272,7 @@ export class RunningAttempt implements StepAttempt {
   }
 
   get source(): DeterministicSource {
-    return (this.ownSource ??= new DeterministicSource(`${this.execution.run.id}/${this.scope}`));
+    return (this.ownSource ??= new DeterministicSource(`${seedOf(this.execution.run)}/${this.scope}`));
   }
 
   /** While all that the body does is wait, the run may be parked; the timeout starts anew afterwards. */

@@ -187,6 +187,9 @@ export interface ClaimedRun {
   epoch: number;
   wakes: number;
   recoveries: number;
+  /** How often it has continued as new. */
+  generation: number;
+  /** When its history begins: the run's start, or its continuation. */
   startedAt: number;
   deadline: number | null;
   cancel: CancelMark | null;
@@ -236,6 +239,8 @@ export interface RecordedChild {
   awaited: boolean;
   closesWithParent: boolean;
   cascades: boolean;
+  /** Started by an earlier generation of the parent. */
+  carriedOver: boolean;
 }
 
 export interface RecordedRun {
@@ -254,7 +259,10 @@ export interface RunEnd {
 /** How a write moves its run on. */
 export type Move =
   | { to: 'completed'; output: string | null }
-  | { to: 'failed' | 'cancelled' | 'blocked'; error: string }
+  | { to: 'failed' | 'cancelled'; error: string }
+  | { to: 'blocked'; error: string }
+  /** Begins anew with this input and without a history. */
+  | { to: 'continued'; input: string | null }
   /** Gives the slot up until something happens. Refused when a wake has come that the write's `seenWakes` does not count. */
   | { to: 'waiting'; wakeAt: number | null; waitingFor: string };
 
@@ -297,6 +305,8 @@ export interface Effects {
   closes: Omit<InputIdentity, 'runId'>[];
   /** This write ends the run: it waits for no input. */
   closesInputs: boolean;
+  /** This write continues the run as its next generation, after this one. */
+  continues: { generation: number } | null;
 }
 
 export interface CommitResult {
@@ -318,6 +328,17 @@ export interface CommittedRun {
   cancel: CancelMark | null;
   /** Another process waits for its result. */
   watched: boolean;
+  /** Set when the write has continued the run. */
+  next: Generation | undefined;
+}
+
+/** A run that has begun anew, still in the hands of its worker. */
+export interface Generation {
+  workerId: string | null;
+  generation: number;
+  epoch: number;
+  wakes: number;
+  startedAt: number;
 }
 
 export interface WokenRun {

@@ -23,6 +23,7 @@ import type {
   CancelResult,
   ClaimedRun,
   CommitResult,
+  Generation,
   NewRun,
   NewSignal,
   Placement,
@@ -270,6 +271,22 @@ export class Worker implements ExecutionHost {
     this.slotFreed();
   }
 
+  continued(execution: RunExecution, input: string | null, { workerId, ...next }: Generation): void {
+    const { run } = execution;
+    execution.drop('The run has begun anew');
+    if (this.executions.get(run.id) === execution) this.executions.delete(run.id);
+    this.reserved++;
+    void this.guard(async () => {
+      const recorded = await this.parts.store.loadHistories([run.id]);
+      // Without its lease, stopped or under another id by now, this worker has handed the run back, or will.
+      if (workerId !== this.id || !this.hasLease || this.isStopped) return;
+      this.takeOn({ ...run, ...next, input, recoveries: 0, cancel: null, fresh: false }, recorded.get(run.id));
+    }).finally(() => {
+      this.reserved--;
+      this.slotFreed();
+    });
+  }
+
   committed(execution: RunExecution, write: Pick<RunWrite, 'outcomes' | 'move'>): void {
     reportWrite(this.parts.events, execution.run, write, this.clock.now());
     if (this.isDraining) this.onIdle?.();
@@ -378,7 +395,7 @@ export class Worker implements ExecutionHost {
 
   private placementFor(writes: readonly RunWrite[]): Placement {
     // A run that parks or ends leaves its slot to the children that start in the same commit.
-    const leaving = writes.filter(({ move }) => move !== null).length;
+    const leaving = writes.filter(({ move }) => move !== null && move.to !== 'continued').length;
     for (const write of writes) this.reserveFor(write.children, leaving);
     const resident = this.takesRuns
       ? writes.filter((write) => this.endsAndWakesResident(write)).map((write) => write.parentId!)

@@ -97,6 +97,7 @@ export class WriteBuffer {
       asks: [],
       closes: [],
       closesInputs: false,
+      continues: null,
     };
     add(write.effects);
   }

@@ -177,6 +177,7 @@ export interface ChildRow {
   awaited: boolean;
   closes_with_parent: boolean;
   cascades: boolean;
+  carried_over: boolean;
 }
 
 export function childFromRow(row: ChildRow): RecordedChild {
@@ -191,6 +192,7 @@ export function childFromRow(row: ChildRow): RecordedChild {
     awaited: row.awaited,
     closesWithParent: row.closes_with_parent,
     cascades: row.cascades,
+    carriedOver: row.carried_over,
   };
 }
 
@@ -212,6 +214,7 @@ export interface ClaimRow {
   epoch: number;
   wakes: number;
   recoveries: number;
+  generation: number;
   fresh: boolean;
   started_at: number;
   deadline: number | null;
@@ -239,6 +242,7 @@ export function claimFromRow(row: ClaimRow): ClaimedRun {
     epoch: row.epoch,
     wakes: row.wakes,
     recoveries: row.recoveries,
+    generation: row.generation,
     startedAt: row.started_at,
     deadline: row.deadline,
     cancel: cancelFromRow(row.cancel_requested_at, row.cancel_reason),

@@ -268,9 +268,20 @@ export class TypeOrmStore implements Store {
         const result = await this.commitOn(run, [write], placement);
         const [owned] = result.runs;
         if (owned) result.cancelled = await this.applyEffects(run, write, effects!, owned.status);
+        if (write.move?.to === 'continued' && !owned?.cancel) await this.continueRun(run, write, result);
         return result;
       }),
     );
+  }
+
+  private async continueRun(run: Run, { runId, epoch, move, effects }: RunWrite, result: CommitResult): Promise<void> {
+    const input = move?.to === 'continued' ? move.input : null;
+    const values = [runId, input, effects!.continues!.generation, epoch];
+    const [row] = await run<GenerationRow>(this.sql.continueRun, values);
+    if (!row) return;
+    const { worker_id, started_at, ...facts } = row;
+    const next = { ...facts, workerId: worker_id, startedAt: started_at };
+    result.runs = [{ id: runId, status: 'running', wakes: row.wakes, cancel: null, watched: false, next }];
   }
 
   private async applyEffects(
@@ -332,6 +343,7 @@ export class TypeOrmStore implements Store {
           wakes: row.wakes!,
           watched: row.watched!,
           cancel: cancelFromRow(row.cancel_requested_at, row.cancel_reason),
+          next: undefined,
         });
       } else if (row.tag === 'woken') {
         result.woken.push(wokenFromRow(row as WokenRow));
@@ -582,6 +594,14 @@ interface CommitRow {
   at: number | null;
 }
 
+interface GenerationRow {
+  worker_id: string | null;
+  generation: number;
+  epoch: number;
+  wakes: number;
+  started_at: number;
+}
+
 interface RunEndRow {
   id: string;
   workflow: string;
@@ -627,5 +647,6 @@ function wrongManager(message: string): ValidationError {
 
 /** What became of an owned write of which the database had nothing to say. */
 function movedAsAsked({ runId, move, seenWakes }: RunWrite): CommittedRun {
-  return { id: runId, status: move?.to ?? 'running', wakes: seenWakes, cancel: null, watched: false };
+  const status = move && move.to !== 'continued' ? move.to : 'running';
+  return { id: runId, status, wakes: seenWakes, cancel: null, watched: false, next: undefined };
 }

@@ -51,7 +51,7 @@ afterAll(async () => {
 async function rowsOf(runIds: string[]): Promise<number> {
   const { rows } = await client.query<{ rows: number }>(
     `select ((select count(*) from orchestration.run where id = any($1)) + (select count(*) from orchestration.history where run_id = any($1))
-       + (select count(*) from orchestration.watch where run_id = any($1)))::int as rows`,
+       + (select count(*) from orchestration.signal where run_id = any($1)) + (select count(*) from orchestration.watch where run_id = any($1)))::int as rows`,
     [runIds],
   );
   return rows[0]!.rows;
@@ -71,7 +71,8 @@ async function errorOf(act: Promise<unknown>): Promise<unknown> {
 
 describe('deleting a run', () => {
   it('leaves nothing of it and of its descendants, and frees its key', async () => {
-    const run = await app.orchestrator.start(tree, 0, { key: 'mine' });
+    const run = await app.orchestrator.start(tree, 0, { key: 'mine', delay: 100 });
+    await app.orchestrator.signal(run.id, 'unread', 'payload');
     await run.result();
     const family = await familyOf(run.id);
     await until('all have ended', async () =>

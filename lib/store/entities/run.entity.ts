@@ -81,7 +81,7 @@ export class RunEntity {
   @Column('text', { default: '' })
   scope!: string;
 
-  /** A newer child or run has its ref or key. */
+  /** A newer child or run has its ref or key, or may have: its parent has continued as new. */
   @Column('boolean', { default: false })
   superseded!: boolean;
 
@@ -121,6 +121,17 @@ export class RunEntity {
 
   @Column('int', { name: 'recovered_seq', default: 0 })
   recoveredSeq!: number;
+
+  /** How often it has continued as new, and when it last did. */
+  @Column('int', { default: 0 })
+  generation!: number;
+
+  @Column('timestamptz', { name: 'history_begins_at', nullable: true })
+  historyBeginsAt!: Date | null;
+
+  /** Started by an earlier generation of its parent. */
+  @Column('boolean', { name: 'carried_over', default: false })
+  carriedOver!: boolean;
 
   /** Set while it is claimable: since when. */
   @Column('timestamptz', { name: 'ready_at', nullable: true })

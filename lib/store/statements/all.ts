@@ -1,6 +1,7 @@
 import { cancelStatements } from './cancel.sql.js';
 import { claimStatements } from './claim.sql.js';
 import { commitStatements } from './commit.sql.js';
+import { continueStatements } from './continue.sql.js';
 import { deleteStatements } from './delete.sql.js';
 import { signalStatements } from './signal.sql.js';
 import { inputStatements } from './input.sql.js';
@@ -21,6 +22,7 @@ export function allStatements(schema: string) {
       ...wakeStatements,
       ...signalStatements,
       ...cancelStatements,
+      ...continueStatements,
       ...deleteStatements,
       ...workerStatements,
       ...inputStatements,

@@ -42,8 +42,8 @@ set status = 'running',
 from candidate
 where r.id = candidate.id
 returning r.id, r.workflow, r.version, r.key, r.queue, r.priority, r.tenant, r.attributes, r.input, r.context,
-  r.parent_id, r.awaited, r.root_id, r.depth, r.epoch, r.wakes, r.recoveries, candidate.fresh,
-  extract(epoch from r.started_at)::float8 * 1000 as started_at,
+  r.parent_id, r.awaited, r.root_id, r.depth, r.epoch, r.wakes, r.recoveries, r.generation, candidate.fresh,
+  extract(epoch from coalesce(r.history_begins_at, r.started_at))::float8 * 1000 as started_at,
   extract(epoch from r.deadline)::float8 * 1000 as deadline,
   extract(epoch from r.cancel_requested_at)::float8 * 1000 as cancel_requested_at, r.cancel_reason,
   extract(epoch from @schema.engine_now())::float8 * 1000 as at`;
@@ -59,7 +59,7 @@ order by h.run_id, h.seq`;
 
 /** The children of runs that still hold their refs. Takes: run ids. Locks nothing. */
 const loadChildren = `
-select c.parent_id, c.id, c.ref, c.scope, c.workflow, c.version, c.input_digest, c.status, c.awaited, c.closes_with_parent, c.cascades
+select c.parent_id, c.id, c.ref, c.scope, c.workflow, c.version, c.input_digest, c.status, c.awaited, c.closes_with_parent, c.cascades, c.carried_over
 from @schema.run c
 where c.parent_id = any($1::uuid[])
   and not c.superseded`;
