@@ -96,6 +96,11 @@ export class ChildLinks {
     return [...this.byRef.values()].some((link) => isMissing(link) && !this.execution.history.hasEnded(link.scope));
   }
 
+  /** Whether a child was started in a scope that begins so. */
+  hasAnyIn(scopes: string): boolean {
+    return [...this.byRef.values()].some(({ scope }) => scope.startsWith(scopes));
+  }
+
   /** The child of that ref, as there is one or as it will be started. Throws {@link ChildRefConflictError}. */
   ask(request: ChildRequest): ChildLink {
     const known = this.byRef.get(request.ref);

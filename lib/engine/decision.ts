@@ -1,5 +1,5 @@
 import type { Branch, Frame } from './branch.js';
-import { Command } from './command.js';
+import { Command, displayKey } from './command.js';
 import type { RunExecution } from './run-execution.js';
 import type { RecordedOutcome } from './store.js';
 
@@ -8,25 +8,24 @@ import type { RecordedOutcome } from './store.js';
  * changed deploy or changed data takes no other way.
  *
  * Invariant: an answer is recorded in the turn in which the code asks, before the code goes on. So its entry comes right after
- * the outcome that the code had received last, in the same write as what follows; and a replay that meets a question with
- * no entry, while there are later ones, has found code that asks for more than its history has.
+ * the outcome that the code had received last, in the same write as what follows. Code that asks a question with no entry is
+ * new, and has diverged if the step that it is about has begun: replay sees that by the step's entries, and here it is seen by
+ * what the step's body did.
  */
 class DecisionCommand extends Command {
-  private readonly askedInReplay: boolean;
-
   constructor(
     execution: RunExecution,
     branch: Branch,
     private readonly choose: () => boolean,
   ) {
     super(execution, branch, null);
-    this.askedInReplay = execution.isReplaying;
   }
 
   begin(): void {
     const { execution } = this;
-    if (this.askedInReplay)
-      return execution.diverge(`no decision on step '${this.identity.name}'`, 'asked for one before it');
+    const scopes = `${displayKey(this.identity.name, 1)}@`;
+    if (execution.history.hasCallsIn(scopes) || execution.children.hasAnyIn(scopes))
+      return execution.diverge(`in the body of step '${this.identity.name}'`, 'asked for the decision on it');
     let answer: boolean;
     try {
       answer = this.choose();

@@ -92,6 +92,11 @@ export class History {
     return [...this.nested, ...this.begun].some(([key, { scope }]) => !this.reached?.has(key) && !this.hasEnded(scope));
   }
 
+  /** Whether an earlier pass recorded a call in a scope that begins so. */
+  hasCallsIn(scopes: string): boolean {
+    return [...this.nested.values(), ...this.begun.values()].some(({ scope }) => scope.startsWith(scopes));
+  }
+
   /** Whether the step attempt of that scope is over, so that nobody will make its calls again. */
   hasEnded(scope: string): boolean {
     const steps = [...this.ordered, ...this.nested.values(), ...this.failedAttempts.values()];

@@ -29,7 +29,8 @@ export interface StepDeclaration {
 }
 
 /**
- * Makes a provider class a workflow: its `run` is the code of its runs.
+ * Makes a provider class a workflow: its `run` is the code of its runs. A class without `run` is a flow: its steps run in the
+ * order in which they are written.
  *
  * @example `@Workflow('order')`, `@Workflow({ name: 'order', version: 2, timeout: '2d' })`
  */

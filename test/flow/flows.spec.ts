@@ -1,3 +1,5 @@
+import pg from 'pg';
+
 import {
   causedBy,
   ChildOrchestrator,
@@ -74,6 +76,19 @@ async function outputsFromEveryPoint(app: TestApp, flow: WorkflowReference, inpu
   }
   return outputs;
 }
+
+/** Makes a parked run claimable, as anything that happens to it would. */
+async function wake(runId: string): Promise<void> {
+  const client = new pg.Client({ connectionString: database.url });
+  await client.connect();
+  await client.query(
+    `update orchestration.run set status = 'pending', ready_at = now(), wakes = wakes + 1 where id = $1`,
+    [runId],
+  );
+  await client.end();
+}
+
+const Endless = workflow('endless', ({ ctx }) => ctx.sleep('365d'));
 
 interface Order {
   id: string;
@@ -448,6 +463,44 @@ describe('A when', () => {
     expect(added).toMatch(/entry 1 is step 'first', but the code asked for the decision on step 'first'/);
     expect(taken).toMatch(/entry 1 is the decision on step 'first', but the code asked for step 'first'/);
   });
+
+  it.each([
+    ['a child', (children: ChildOrchestrator) => children.call(Endless, undefined)],
+    ['a timer', (_: ChildOrchestrator, ctx: RunContext) => ctx.sleep('365d')],
+  ])('that a deploy adds to a step that waits for %s in its body blocks the run', async (_, wait) => {
+    const flowWith = (when?: () => boolean) => {
+      @Workflow('waiting-step')
+      class WaitingWorkflow {
+        constructor(
+          private readonly children: ChildOrchestrator,
+          private readonly ctx: RunContext,
+        ) {}
+
+        @Step(when ? { when } : {})
+        first(): Promise<unknown> {
+          return wait(this.children, this.ctx);
+        }
+      }
+      return WaitingWorkflow;
+    };
+    const plain = flowWith();
+    const before = await start(plain, Endless);
+    const run = await before.orchestrator.start(plain, undefined);
+    await until('it waits', async () => (await run.status()) === 'waiting');
+    await before.crash();
+    await wake(run.id);
+    const after = await start(
+      flowWith(() => false),
+      Endless,
+    );
+
+    await until('it is blocked', async () => (await after.orchestrator.get(run.id)).status === 'blocked');
+
+    const blocked = await after.orchestrator.get(run.id);
+    expect('error' in blocked && blocked.error.message).toMatch(
+      /entry 1 is in the body of step 'first', but the code asked for the decision on it/,
+    );
+  });
 });
 
 describe('goTo', () => {
@@ -612,7 +665,6 @@ describe('A parallel group', () => {
 
   it("72. with 'fail_fast' cancels the child runs, the timers and the running steps of the others, also after a crash", async () => {
     const signals: AbortSignal[] = [];
-    const Endless = workflow('endless', ({ ctx }) => ctx.sleep('365d'));
     @Workflow('fast')
     class FastWorkflow {
       constructor(
