@@ -56,8 +56,9 @@ export class RunInputs {
     if (this.execution.isLive) this.writes.addEffects((effects) => effects.closes.push(wait.identity));
   }
 
-  /** The run ends: it waits for nothing any more. */
+  /** The run ends: it waits for nothing any more. An earlier pass may have left questions that this one has not asked. */
   closeAll(): void {
+    if (this.execution.run.fresh && this.waits.size === 0) return;
     this.waits.clear();
     this.writes.addEffects((effects) => (effects.closesInputs = true));
   }

@@ -20,6 +20,7 @@ import { Barrier } from '../support/barrier.js';
 import { moveClock } from '../support/clock.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { HeldRows } from '../support/held-rows.js';
+import { measure } from '../support/statements.js';
 import { until } from '../support/until.js';
 import { workflow } from '../support/workflow.js';
 
@@ -555,6 +556,32 @@ describe('what ends a wait otherwise also ends that people are asked', () => {
 
     expect(await run.result({ timeout: '10s' })).toBe(true);
   });
+});
+
+it('an answered run ends as cheaply as any other, and one that waits costs nothing', async () => {
+  const Then = workflow('then', async ({ ctx }) => {
+    await ctx.waitForInput('go', { type: 'approval' });
+    return ctx.step('last', () => last.pass().then(() => 'done'));
+  });
+  const last = new Barrier();
+  const { orchestrator } = await startApp({
+    database,
+    providers: [Then],
+    options: { worker: { pollInterval: '1m', lease: '10m' } },
+  });
+  const run = await orchestrator.start(Then, undefined);
+  await untilStatus(run.id, 'waiting');
+
+  const waiting = await measure(database, () => delay(300));
+  await orchestrator.inputs.provide(run.id, 'go', true);
+  await last.reached();
+  const ending = await measure(database, async () => {
+    last.open();
+    await run.result();
+  });
+
+  expect(waiting.statements).toBe(0);
+  expect({ statements: ending.statements, commits: ending.commits }).toEqual({ statements: 1, commits: 1 });
 });
 
 describe('in the body of a step', () => {
