@@ -32,6 +32,8 @@ export {
   type WorkflowReference,
 } from './engine/definition.js';
 export type { Duration } from './engine/duration.js';
+export type { QueueLimits, QueueState } from './engine/queue-limits.js';
+export type { Queues } from './engine/queues.js';
 export {
   CancelledError,
   ChildCancelledError,

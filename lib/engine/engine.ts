@@ -141,6 +141,12 @@ export class Engine {
     return { cancelled: result.ended.length, requested: result.unwinding.length };
   }
 
+  /** The limits of a queue have changed: every worker looks at once. */
+  queueChanged(queue: string): void {
+    this.hints.gate(queue);
+    this.worker?.lookAgain();
+  }
+
   /** Asked at most once a second: what is registered changes by deploys. */
   private liveDefinitions(): Promise<{ workflow: string; version: number }[]> {
     if (this.live && performance.now() - this.live.askedAt < LIVE_DEFINITIONS_MS) return this.live.answer;

@@ -8,6 +8,7 @@ export class HintBuffer {
   private readonly queues = new Set<string>();
   private readonly workers = new Set<string>();
   private readonly endedRuns = new Set<string>();
+  private readonly gates = new Set<string>();
   private isScheduled = false;
   private lastSentAt = 0;
 
@@ -28,11 +29,18 @@ export class HintBuffer {
     this.sendSoon();
   }
 
+  gate(queue: string): void {
+    this.gates.add(queue);
+    this.sendSoon();
+  }
+
   async flush(): Promise<void> {
     this.isScheduled = false;
-    if (!this.queues.size && !this.workers.size && !this.endedRuns.size) return;
-    const hints: Hints = { queues: [...this.queues], workers: [...this.workers], ended: [...this.endedRuns] };
-    for (const set of [this.queues, this.workers, this.endedRuns]) set.clear();
+    const sets = [this.queues, this.workers, this.endedRuns, this.gates];
+    if (sets.every((set) => set.size === 0)) return;
+    const [queues, workers, ended, gates] = sets.map((set) => [...set]) as [string[], string[], string[], string[]];
+    const hints: Hints = { queues, workers, ended, gates };
+    for (const set of sets) set.clear();
     this.lastSentAt = Date.now();
     await this.store.announce(hints);
   }

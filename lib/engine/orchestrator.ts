@@ -8,6 +8,7 @@ import { InsideRunError, RunConflictError, RunNotFinishedError, RunNotFoundError
 import type { RunEvent } from './events.js';
 import { explain, type ExplainedRun, type ExplainedWorkflow, type Explanation } from './explain.js';
 import { Inputs } from './inputs.js';
+import { Queues } from './queues.js';
 import type { HistoryEntry, Page, RunDetails, RunStatus, RunSummary, RunTree } from './run.js';
 import type { PayloadAndOptions, RunRef, SendSignal, Signal, SignalOptions } from './signal.js';
 import { checkSent, toNewSignal } from './signal-sender.js';
@@ -64,12 +65,16 @@ export class Orchestrator {
   /** What runs wait for people to answer. */
   readonly inputs: Inputs;
 
+  /** The queues: what waits there, pausing them, their limits at run time. */
+  readonly queues: Queues;
+
   constructor(
     private readonly engine: () => Promise<Engine>,
     /** What happens to runs in this process. */
     readonly events$: Observable<RunEvent>,
   ) {
     this.inputs = new Inputs(engine);
+    this.queues = new Queues(engine);
   }
 
   /**

@@ -1,5 +1,6 @@
 import type { ExplainedEntry } from './explain.js';
 import type { AskedInput, InputIdentity, InputStore } from './input-store.js';
+import type { QueueState, StoredLimits } from './queue-limits.js';
 import type {
   Attributes,
   HistoryEntry,
@@ -17,6 +18,8 @@ import type {
  * write under an older epoch changes nothing.
  */
 export interface Store {
+  readonly queues: QueueStore;
+
   /** Inserts runs; a key that is taken gives the run that has it. One statement, whatever the number. */
   start(runs: readonly NewRun[], placement: Placement): Promise<StartResult[]>;
   /** The same inside the caller's transaction: durable and visible when that commits. */
@@ -91,6 +94,41 @@ export interface Store {
   list(filter: ListFilter): Promise<Page<RunSummary>>;
   /** Names and versions that live workers register. */
   liveDefinitions(): Promise<{ workflow: string; version: number }[]>;
+}
+
+/** Queues with limits, and those that are paused. */
+export interface QueueStore {
+  /** What the configuration of an app says; `{}` of a queue that it gives no limits. */
+  configure(limits: ReadonlyMap<string, StoredLimits>): Promise<void>;
+  setPaused(name: string, paused: boolean): Promise<void>;
+  /** Limits instead of the configured ones, or null for those. */
+  override(name: string, limits: StoredLimits | null): Promise<void>;
+  /** What was on a queue before it got limits counts as well. */
+  gateRuns(name: string): Promise<void>;
+  /** Takes what the limits of a queue allow. */
+  claim(request: GatedClaimRequest): Promise<GatedClaim>;
+  list(): Promise<QueueState[]>;
+}
+
+export interface GatedClaimRequest {
+  workerId: string;
+  queue: string;
+  definitions: readonly string[];
+  limit: number;
+}
+
+export interface GatedClaim {
+  runs: ClaimedRun[];
+  /** When the rate limit, which has been used up, allows the next. */
+  moreAt: number | null;
+}
+
+/** A queue that is paused or has limits, as the regular look finds it. */
+export interface Gate {
+  queue: string;
+  perWorker: number | null;
+  /** Something of it is claimable, as far as its limits allow. */
+  ready: boolean;
 }
 
 /** What a process can take on itself, so that what it starts need not be claimed. */
@@ -448,6 +486,7 @@ export interface Beat {
   alive: boolean;
   /** Something is claimable for this worker. */
   ready: boolean;
+  gates: Gate[];
   /** The next timer of any run, epoch ms. */
   nextWakeAt: number | null;
   expiredWorkers: boolean;
@@ -467,6 +506,8 @@ export interface Hints {
   ended: string[];
   /** Runs that have judged an answer which they were offered. */
   judged?: string[];
+  /** Queues whose limits have changed. */
+  gates?: string[];
 }
 
 /** The filter of `orchestrator.list`. */

@@ -8,6 +8,7 @@ import { CommitQueue } from './commit-queue.js';
 import { DeadlineTimer } from './deadline-timer.js';
 import type { EventSink } from './events.js';
 import { HintBuffer } from './hint-buffer.js';
+import { QueueGates } from './queue-gates.js';
 import type { WorkflowRegistry } from './registry.js';
 import { isTerminal } from './run.js';
 import { type ExecutionHost, RunExecution } from './run-execution.js';
@@ -90,12 +91,14 @@ export class Worker implements ExecutionHost {
   private readonly commits: CommitQueue;
   private readonly hints: HintBuffer;
   private readonly signalLooks: SignalLooks;
+  private readonly gates: QueueGates;
   private readonly beatTimer = new DeadlineTimer(() => void this.beat());
   private readonly wakeTimer = new DeadlineTimer(() => void this.wakeDue());
   private readonly leaseTimer = new DeadlineTimer(() => this.selfStop());
   private nextWakeAt: number | null = null;
   private reserved = 0;
   private isClaiming = false;
+  private gatesComeFirst = false;
   private claiming: Promise<void> = Promise.resolve();
   private hasBacklog = false;
   private isStopped = true;
@@ -114,6 +117,7 @@ export class Worker implements ExecutionHost {
     this.serializer = parts.serializer;
     this.hints = new HintBuffer(parts.store);
     this.signalLooks = new SignalLooks(parts.store, parts.warn, () => this.isStopped);
+    this.gates = new QueueGates(parts.store.queues, this);
     this.parkedRuns = new LRUCache({
       max: settings.stickyRuns,
       dispose: (execution, _id, reason) => {
@@ -131,7 +135,8 @@ export class Worker implements ExecutionHost {
 
   async start(): Promise<void> {
     this.parts.store.onHints((hints) => {
-      if (hints.workers.includes(this.id)) void this.beat();
+      if (hints.workers.includes(this.id) || hints.gates?.some((queue) => this.serves(queue))) this.lookAgain();
+      for (const queue of hints.queues) this.gates.ready(queue);
       if (hints.workers.includes(this.id) || hints.queues.some((queue) => this.serves(queue))) this.claimSoon();
     });
     this.parts.store.onTrouble(() => (this.hadTrouble = true));
@@ -151,11 +156,23 @@ export class Worker implements ExecutionHost {
     await this.drained(this.settings.shutdownTimeoutMs);
     this.isStopped = true;
     for (const timer of [this.beatTimer, this.wakeTimer, this.leaseTimer]) timer.clear();
+    this.gates.stop();
     for (const execution of this.executions.values()) execution.drop('The worker shuts down');
     this.executions.clear();
     this.parkedRuns.clear();
     this.hintAt(await this.parts.store.retire(this.id));
     await this.hints.flush();
+  }
+
+  /** Something has changed of which the regular look tells. */
+  lookAgain(): void {
+    void this.beat();
+  }
+
+  runningOf(queue: string): number {
+    let running = 0;
+    for (const { run } of this.executions.values()) if (run.queue === queue) running++;
+    return running;
   }
 
   isExecuting(runId: string): boolean {
@@ -258,7 +275,7 @@ export class Worker implements ExecutionHost {
     this.executions.delete(execution.run.id);
     this.parkedRuns.set(execution.run.id, execution);
     if (execution.parkedUntil !== null) this.wakeAt(execution.parkedUntil);
-    this.slotFreed();
+    this.slotFreed(execution.run.queue);
   }
 
   left(execution: RunExecution, end: RunEnd | undefined): void {
@@ -268,7 +285,7 @@ export class Worker implements ExecutionHost {
       reportEnd(this.parts.events, execution.run, end.status, this.clock.now());
       this.parts.onEnd(end);
     }
-    this.slotFreed();
+    this.slotFreed(execution.run.queue);
   }
 
   continued(execution: RunExecution, input: string | null, { workerId, ...next }: Generation): void {
@@ -283,7 +300,7 @@ export class Worker implements ExecutionHost {
       this.takeOn({ ...run, ...next, input, recoveries: 0, cancel: null, fresh: false }, recorded.get(run.id));
     }).finally(() => {
       this.reserved--;
-      this.slotFreed();
+      this.slotFreed(run.queue);
     });
   }
 
@@ -308,6 +325,7 @@ export class Worker implements ExecutionHost {
       run.delayMs === null &&
       run.startAt === null &&
       this.serves(run.queue) &&
+      !this.gates.has(run.queue) &&
       this.parts.registry.has(run.workflow, run.version)
     );
   }
@@ -316,18 +334,23 @@ export class Worker implements ExecutionHost {
     return this.settings.queues.includes(queue);
   }
 
-  private slotFreed(): void {
+  private slotFreed(queue: string): void {
+    if (this.gates.has(queue)) {
+      this.gates.ready(queue);
+      this.hints.queue(queue);
+    }
     if (this.isDraining) this.onIdle?.();
     if (this.hasBacklog) this.claimSoon();
   }
 
   private announceReady(queue: string): void {
     const takesIt = this.takesRuns && this.serves(queue);
+    this.gates.ready(queue);
     if (takesIt) this.claimSoon();
-    if (!takesIt || this.freeSlots <= 0) this.hints.queue(queue);
+    if (!takesIt || this.freeSlots <= 0 || this.gates.has(queue)) this.hints.queue(queue);
   }
 
-  private claimSoon(): void {
+  claimSoon(): void {
     this.hasBacklog = true;
     if (this.isClaiming) return;
     this.isClaiming = true;
@@ -341,20 +364,28 @@ export class Worker implements ExecutionHost {
       const limit = Math.min(this.freeSlots, LARGEST_CLAIM);
       this.hasBacklog = false;
       this.reserved += limit;
-      await this.guard(async () => {
-        const { store, registry } = this.parts;
-        const runs = await store.claim({
-          workerId: this.id,
-          queues: this.settings.queues,
-          definitions: registry.ids(),
-          limit,
-        });
-        if (runs.length === limit) this.hasBacklog = true;
-        await this.takeOnClaimed(runs);
-      });
+      await this.guard(() => this.claimUpTo(limit));
       this.reserved -= limit;
     }
     this.isClaiming = false;
+  }
+
+  /** Queues without limits by one statement, each other by its own; they take turns in coming first, so that neither starves. */
+  private async claimUpTo(limit: number): Promise<void> {
+    const { store, registry } = this.parts;
+    const { queues } = this.settings;
+    const definitions = registry.ids();
+    const gated = (free: number) => this.gates.claim(this.id, definitions, free);
+    const others = (free: number) => store.claim({ workerId: this.id, queues, definitions, limit: free });
+    this.gatesComeFirst = !this.gatesComeFirst;
+    let free = limit;
+    for (const claim of this.gatesComeFirst ? [gated, others] : [others, gated]) {
+      if (free === 0) break;
+      const runs = await claim(free);
+      free -= runs.length;
+      await this.takeOnClaimed(runs);
+    }
+    if (free === 0) this.hasBacklog = true;
   }
 
   private async takeOnClaimed(runs: ClaimedRun[]): Promise<void> {
@@ -461,7 +492,7 @@ export class Worker implements ExecutionHost {
     for (const run of ended) if (run.watched) this.hints.ended(run.id);
     for (const end of ended) this.dropEnded(end.id);
     const here = unwinding.some((run) => run.status === 'running' && run.workerId === this.id);
-    if (here) void this.beat();
+    if (here) this.lookAgain();
     this.noticeElsewhere([...unwinding, ...woken]);
   }
 
@@ -529,7 +560,7 @@ export class Worker implements ExecutionHost {
   }
 
   private async attendTo(beat: Beat): Promise<void> {
-    if (beat.ready) this.claimSoon();
+    if (this.gates.update(beat.gates) || beat.ready) this.claimSoon();
     if (beat.nextWakeAt !== null) this.wakeAt(beat.nextWakeAt);
     // The database's clock may have moved on since: a failover, or a test that moves the time.
     this.armWakeTimer();

@@ -21,6 +21,7 @@ import { TypeOrmStore } from '../store/typeorm-store.js';
 import { connectionFor, dataSourceOf } from './data-source.js';
 import { explore } from './explorer.js';
 import {
+  configuredLimits,
   DEFAULT_MAX_BYTES,
   defaultSchema,
   moduleProblems,
@@ -112,6 +113,8 @@ export class EngineHost
       const clock = new DatabaseClock();
       const serializer = new PayloadSerializer(payload?.maxBytes ?? DEFAULT_MAX_BYTES, payload?.codec);
       const store = new TypeOrmStore(database, serializer, clock);
+      const worker = toWorkerSettings(this.options.worker, registry);
+      await store.queues.configure(configuredLimits(this.options, worker?.queues));
       await store.listen();
       const engine = new Engine({
         store,
@@ -119,7 +122,7 @@ export class EngineHost
         serializer,
         registry,
         callerContext: this.options.context,
-        worker: toWorkerSettings(this.options.worker, registry),
+        worker,
         events: this.events$,
         transactions: dataSource && new AppTransactions(dataSource, database),
         warn: (message) => this.logger.warn(message),

@@ -3,6 +3,7 @@ import type { DataSource } from 'typeorm';
 import { type CallerContext, callerContextProblems } from '../engine/caller-context.js';
 import { type Duration, parseDuration, tryParseDuration } from '../engine/duration.js';
 import { codecProblems, type PayloadCodec } from '../engine/payload-codec.js';
+import { limitProblems, type QueueLimits, type StoredLimits, toStoredLimits } from '../engine/queue-limits.js';
 import type { WorkflowRegistry } from '../engine/registry.js';
 import type { WorkerSettings } from '../engine/worker.js';
 import type { PostgresOptions } from '../store/database.js';
@@ -42,6 +43,8 @@ export interface OrchestrationModuleOptions {
    * steps. Default: it is not carried.
    */
   context?: CallerContext;
+  /** Limits of queues, over the whole fleet: the last boot writes them to the database. See {@link QueueLimits}. */
+  queues?: Record<string, QueueLimits>;
   payload?: {
     /** The largest input, output or state as it is serialised, before the codec. Default 2 MiB. */
     maxBytes?: number;
@@ -93,6 +96,7 @@ const OPTIONS = new Set<string>([
   'migrate',
   'worker',
   'context',
+  'queues',
   'payload',
 ] satisfies (keyof OrchestrationModuleOptions)[]);
 const WORKER_OPTIONS = new Set([...Object.keys(WORKER_DEFAULTS), 'queues']);
@@ -115,7 +119,25 @@ export function moduleProblems(options: OrchestrationModuleOptions): string[] {
       problems.push(`payload.maxBytes must be a whole number from 1, not ${options.payload.maxBytes}`);
     if (options.payload.codec !== undefined) problems.push(...codecProblems(options.payload.codec));
   }
+  problems.push(...queueProblems(options.queues));
   return options.worker ? [...problems, ...workerProblems(options.worker)] : problems;
+}
+
+function queueProblems(queues: OrchestrationModuleOptions['queues'] = {}): string[] {
+  if (typeof queues !== 'object') return [`queues must be an object of limits by queue, not ${JSON.stringify(queues)}`];
+  return Object.entries(queues).flatMap(([name, limits]) =>
+    limitProblems(limits).map((problem) => `queues.${name}: ${problem}`),
+  );
+}
+
+/** The limits that this boot writes. A queue that is served here and given none loses those of an earlier boot. */
+export function configuredLimits(
+  { queues = {} }: OrchestrationModuleOptions,
+  served: readonly string[] = [],
+): Map<string, StoredLimits> {
+  const limits = new Map<string, StoredLimits>(served.map((name) => [name, {}]));
+  for (const [name, configured] of Object.entries(queues)) limits.set(name, toStoredLimits(name, configured));
+  return limits;
 }
 
 function workerProblems(worker: WorkerOptions): string[] {

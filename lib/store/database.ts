@@ -5,6 +5,8 @@ import { DatabaseUnavailableError } from '../engine/errors.js';
 import { HistoryEntity } from './entities/history.entity.js';
 import { OutgoingSignalEntity } from './entities/outgoing-signal.entity.js';
 import { InputEntity } from './entities/input.entity.js';
+import { QueueClaimEntity } from './entities/queue-claim.entity.js';
+import { QueueEntity } from './entities/queue.entity.js';
 import { RunEntity } from './entities/run.entity.js';
 import { SignalEntity } from './entities/signal.entity.js';
 import { WatchEntity } from './entities/watch.entity.js';
@@ -165,7 +167,17 @@ function engineOptions(options: PostgresOptions, schema: string): PostgresOption
     ...credentialsOf(options),
     ...(options.driver ? { driver: options.driver as unknown } : {}),
     schema,
-    entities: [RunEntity, HistoryEntity, WorkerEntity, WatchEntity, SignalEntity, OutgoingSignalEntity, InputEntity],
+    entities: [
+      RunEntity,
+      HistoryEntity,
+      WorkerEntity,
+      WatchEntity,
+      SignalEntity,
+      OutgoingSignalEntity,
+      InputEntity,
+      QueueEntity,
+      QueueClaimEntity,
+    ],
     migrations: [CreateTables1763600000000],
     migrationsTableName: 'migrations',
     migrationsTransactionMode: 'all',

@@ -15,11 +15,13 @@ import type {
   CommittedRun,
   Deletion,
   Effects,
+  Gate,
   Hints,
   ListFilter,
   NewRun,
   NewSignal,
   Placement,
+  QueueStore,
   RecordedRun,
   RunEnd,
   RunWrite,
@@ -37,6 +39,7 @@ import { Canceller } from './canceller.js';
 import { CALL_PATIENCE_MS, Database, type Run } from './database.js';
 import { deleteFamily } from './delete-family.js';
 import { isUuid } from './is-uuid.js';
+import { QueuesOnTypeOrm } from './queue-store.js';
 import { reopen } from './reopen.js';
 import {
   cancelFromRow,
@@ -73,6 +76,7 @@ const LARGEST_HINT = 150;
 /** The store on PostgreSQL: one transition, one statement. */
 export class TypeOrmStore implements Store {
   readonly inputs: TypeOrmInputStore;
+  readonly queues: QueueStore;
   private readonly sql: Statements;
   private readonly queries: RunQueries;
   private readonly listener: WakeUpListener;
@@ -92,6 +96,7 @@ export class TypeOrmStore implements Store {
     this.inputs = new TypeOrmInputStore(database, this.sql, this.channel);
     this.canceller = new Canceller(this.sql, serializer);
     this.signals = new Signals(this.sql);
+    this.queues = new QueuesOnTypeOrm(database, this.sql, clock, (work) => this.called(work));
   }
 
   async listen(): Promise<void> {
@@ -447,11 +452,12 @@ export class TypeOrmStore implements Store {
         epochs,
       ]),
     );
-    const { alive, ready, next_wake_at, expired_workers, lost, attention, at } = row!;
+    const { alive, ready, gates, next_wake_at, expired_workers, lost, attention, at } = row!;
     this.clock.synchronise(at);
     return {
       alive,
       ready,
+      gates: gates.map((gate) => ({ ...gate, queue: fromSqlText(gate.queue) })),
       nextWakeAt: next_wake_at,
       expiredWorkers: expired_workers,
       lost,
@@ -511,9 +517,9 @@ export class TypeOrmStore implements Store {
     return { ends, unknown: runIds.filter((id) => !seen.has(id)) };
   }
 
-  async announce({ queues, workers, ended }: Hints): Promise<void> {
+  async announce({ queues, workers, ended, gates }: Hints): Promise<void> {
     for (let from = 0; from === 0 || from < ended.length; from += LARGEST_HINT) {
-      const hints = from === 0 ? { queues, workers } : {};
+      const hints = from === 0 ? { queues, workers, gates } : {};
       await this.quietly(() =>
         this.database.run(this.sql.announce, [
           this.channel,
@@ -613,6 +619,7 @@ interface RunEndRow {
 interface BeatRow {
   alive: boolean;
   ready: boolean;
+  gates: Gate[];
   next_wake_at: number | null;
   expired_workers: boolean;
   lost: string[];

@@ -70,7 +70,8 @@ export class WakeUpListener {
   }
 
   private heard(payload: string | undefined): void {
-    const { queues = [], workers = [], ended = [], judged = [] } = JSON.parse(payload || '{}') as Partial<Hints>;
-    for (const listener of this.listeners) listener({ queues, workers, ended, judged });
+    const hints = JSON.parse(payload || '{}') as Partial<Hints>;
+    const { queues = [], workers = [], ended = [], judged = [], gates = [] } = hints;
+    for (const listener of this.listeners) listener({ queues, workers, ended, judged, gates });
   }
 }

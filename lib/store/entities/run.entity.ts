@@ -7,6 +7,8 @@ import type { Attributes, RunStatus } from '../../engine/run.js';
 @Index('run_ref', ['parentId', 'ref'], { unique: true, where: 'parent_id IS NOT NULL AND NOT superseded' })
 @Index('run_parent', ['parentId', 'id'], { where: 'parent_id IS NOT NULL' })
 @Index('run_ready', { synchronize: false })
+@Index('run_slot', ['queue', 'tenant'], { where: "gated AND status = 'running'" })
+@Index('run_turn', { synchronize: false })
 @Index('run_timer', ['wakeAt'], { where: 'wake_at IS NOT NULL' })
 @Index('run_worker', ['workerId'], { where: 'worker_id IS NOT NULL' })
 @Index('run_unwell', ['status', 'id'], { where: "status IN ('failed', 'cancelled', 'blocked')" })
@@ -99,6 +101,10 @@ export class RunEntity {
   /** Somebody outside its family waits for its end. */
   @Column('boolean', { default: false })
   watched!: boolean;
+
+  /** Its queue has, or had, limits: it is counted there. */
+  @Column('boolean', { default: false })
+  gated!: boolean;
 
   /** The fencing number of the right to write this run: each claim raises it. */
   @Column('int', { default: 0 })

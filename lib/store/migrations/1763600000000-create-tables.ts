@@ -12,7 +12,17 @@ export class CreateTables1763600000000 implements MigrationInterface {
 
   async down(queryRunner: QueryRunner): Promise<void> {
     const schema = quoteIdentifier(schemaOf(queryRunner));
-    for (const table of ['input', 'outgoing_signal', 'signal', 'watch', 'worker', 'history', 'run'])
+    for (const table of [
+      'queue_claim',
+      'queue',
+      'input',
+      'outgoing_signal',
+      'signal',
+      'watch',
+      'worker',
+      'history',
+      'run',
+    ])
       await queryRunner.query(`drop table ${schema}.${table}`);
     for (const name of [
       'send_outgoing_signals',
@@ -29,6 +39,9 @@ export class CreateTables1763600000000 implements MigrationInterface {
 function schemaOf(queryRunner: QueryRunner): string {
   return (queryRunner.dataSource.options as { schema?: string }).schema!;
 }
+
+/** Frozen: what `urgency` of statements/statement.ts says. A step of priority is worth a minute of waiting. */
+const RUN_URGENCY = `(date_part('epoch', ready_at at time zone 'UTC') - priority * 60.0)`;
 
 const UP = [
   // The one clock of the engine. The planner inlines it, so it costs nothing; tests replace it to move time.
@@ -61,6 +74,7 @@ const UP = [
     cascades boolean not null default true,
     closes_with_parent boolean not null default false,
     watched boolean not null default false,
+    gated boolean not null default false,
     epoch integer not null default 0,
     write_no integer not null default 0,
     wakes integer not null default 0,
@@ -86,7 +100,10 @@ const UP = [
   `create unique index run_ref on @schema.run (parent_id, ref) where parent_id is not null and not superseded`,
   `create index run_parent on @schema.run (parent_id, id) where parent_id is not null`,
   // Serves exactly the order in which runs are claimed.
-  `create index run_ready on @schema.run (queue, priority desc, ready_at, id) where ready_at is not null`,
+  `create index run_ready on @schema.run (queue, ${RUN_URGENCY}, id) where ready_at is not null`,
+  // Of queues with limits only: what holds a slot, and what waits for one, by tenant.
+  `create index run_slot on @schema.run (queue, tenant) where gated and status = 'running'`,
+  `create index run_turn on @schema.run (queue, tenant, ${RUN_URGENCY}, id) where gated and ready_at is not null`,
   `create index run_timer on @schema.run (wake_at) where wake_at is not null`,
   `create index run_worker on @schema.run (worker_id) where worker_id is not null`,
   `create index run_unwell on @schema.run (status, id) where status in ('failed', 'cancelled', 'blocked')`,
@@ -147,6 +164,19 @@ const UP = [
   // Serve the order in which they are listed: the longest waiting first.
   `create index input_asked on @schema.input (asked_at, run_id)`,
   `create index input_workflow on @schema.input (workflow, asked_at, run_id)`,
+  `create table @schema.queue (
+    name text not null constraint queue_pkey primary key,
+    paused boolean not null default false,
+    configured jsonb not null default '{}',
+    override jsonb,
+    after_tenant text not null default ''
+  )`,
+  `create table @schema.queue_claim (
+    queue text not null,
+    claimed_at timestamptz not null,
+    runs integer not null,
+    constraint queue_claim_pkey primary key (queue, claimed_at)
+  )`,
   // Both are volatile, and so not inlined: they see what was committed while the statement that calls them waited for the
   // lock of the run that ends, a watch as well as a watcher that was not there when the statement began.
   `create function @schema.watchers_of(run_id uuid) returns setof uuid language sql volatile rows 1

@@ -5,6 +5,7 @@ import { continueStatements } from './continue.sql.js';
 import { deleteStatements } from './delete.sql.js';
 import { signalStatements } from './signal.sql.js';
 import { inputStatements } from './input.sql.js';
+import { queueStatements } from './queue.sql.js';
 import { startStatements } from './start.sql.js';
 import { inSchema } from './statement.js';
 import { transactionStatements } from './transaction.sql.js';
@@ -16,6 +17,7 @@ export function allStatements(schema: string) {
   return inSchema(
     {
       ...startStatements,
+      ...queueStatements,
       ...claimStatements,
       ...commitStatements,
       ...transactionStatements,

@@ -1,44 +1,25 @@
 import { aliveWorker } from './start.sql.js';
-import { isOneOf } from './statement.js';
+import { GATED_QUEUES, isOneOf, urgency } from './statement.js';
 
 /**
- * Takes claimable runs for a worker: of each of its queues the most urgent, then of those the most urgent overall.
- *
- * A run that is parked in another process is left to that one for a second: there it goes on without a replay. A worker
- * whose lease has expired takes nothing: it does not know it yet, and nobody would return what it took.
- * Takes: worker id, queues, definitions, limit. Locks the runs it takes; skips those that others are taking.
- * Returns: what executing them needs. Raises their epochs, under which writes are numbered anew.
+ * Whether a worker may claim the run of that alias. A run that is parked in another process is left to that one for a second:
+ * there it goes on without a replay.
  */
-const claimRuns = `
-with ${aliveWorker('$1', 'true')},
-candidate as (
-  select head.id, head.started_at is null as fresh, head.priority, head.ready_at
-  from unnest((select $2::text[])) as queue(name)
-  cross join lateral (
-    select r.id, r.started_at, r.priority, r.ready_at
-    from @schema.run r
-    where r.queue = queue.name
-      and r.ready_at is not null
-      and not r.paused
-      and (r.worker_id is null or r.worker_id = $1::uuid or r.ready_at < @schema.engine_now() - interval '1 second')
-      and ${isOneOf('r', '$3')}
-    order by r.priority desc, r.ready_at, r.id
-    limit $4::int
-    for no key update skip locked
-  ) head
-  where exists (select from alive)
-  order by head.priority desc, head.ready_at, head.id
-  limit $4::int
-)
-update @schema.run r
+export const MAY_CLAIM = (run: string, workerId: string, definitions: string) => `${run}.ready_at is not null
+      and not ${run}.paused
+      and (${run}.worker_id is null or ${run}.worker_id = ${workerId}::uuid or ${run}.ready_at < @schema.engine_now() - interval '1 second')
+      and ${isOneOf(run, definitions)}`;
+
+/** Makes the runs of the CTE `candidate` a worker's own, and sets `more` of them. Raises their epochs, under which writes are numbered anew. */
+export const CLAIMING = (workerId: string, more = '') => `update @schema.run r
 set status = 'running',
-  worker_id = $1::uuid,
+  worker_id = ${workerId}::uuid,
   epoch = r.epoch + 1,
   write_no = 0,
   ready_at = null,
   wake_at = null,
   waiting_for = null,
-  started_at = coalesce(r.started_at, @schema.engine_now())
+  started_at = coalesce(r.started_at, @schema.engine_now())${more}
 from candidate
 where r.id = candidate.id
 returning r.id, r.workflow, r.version, r.key, r.queue, r.priority, r.tenant, r.attributes, r.input, r.context,
@@ -47,6 +28,35 @@ returning r.id, r.workflow, r.version, r.key, r.queue, r.priority, r.tenant, r.a
   extract(epoch from r.deadline)::float8 * 1000 as deadline,
   extract(epoch from r.cancel_requested_at)::float8 * 1000 as cancel_requested_at, r.cancel_reason,
   extract(epoch from @schema.engine_now())::float8 * 1000 as at`;
+
+/**
+ * Takes claimable runs for a worker: of each of its queues the most urgent, then of those the most urgent overall. Queues
+ * that are paused or have limits are left out: see claimGated.
+ *
+ * A worker whose lease has expired takes nothing: it does not know it yet, and nobody would return what it took.
+ * Takes: worker id, queues, definitions, limit. Locks the runs it takes; skips those that others are taking.
+ * Returns: what executing them needs.
+ */
+const claimRuns = `
+with ${aliveWorker('$1', 'true')},
+candidate as (
+  select head.id, head.started_at is null as fresh, head.urgency
+  from unnest((select $2::text[])) as queue(name)
+  cross join lateral (
+    select r.id, r.started_at, ${urgency('r')} as urgency
+    from @schema.run r
+    where r.queue = queue.name
+      and ${MAY_CLAIM('r', '$1', '$3')}
+    order by ${urgency('r')}, r.id
+    limit $4::int
+    for no key update skip locked
+  ) head
+  where exists (select from alive)
+    and queue.name not in (${GATED_QUEUES})
+  order by head.urgency, head.id
+  limit $4::int
+)
+${CLAIMING('$1')}`;
 
 /** The recorded outcomes of runs, in their order. Takes: run ids. Locks nothing. */
 const loadOutcomes = `

@@ -1,5 +1,6 @@
 import { RowSet } from './row-set.js';
 import { aliveWorker, BEGINS, headOfQueues } from './start.sql.js';
+import { GATED_QUEUES } from './statement.js';
 
 /** The writes, and with `epoch` null the runs that the end of one may wake. */
 export const WRITES = new RowSet({
@@ -94,7 +95,7 @@ const [workerId, definitions, residents] = [`$${after}`, `$${after + 1}`, `$${af
  */
 const commitWrites = `
 with locked as (
-  select w.*, r.epoch as stored_epoch, r.write_no as stored_write_no, r.status, r.wakes, r.worker_id,
+  select w.*, r.epoch as stored_epoch, r.write_no as stored_write_no, r.status, r.wakes, r.worker_id, r.queue,
     r.cancel_requested_at, r.cancel_reason, r.watched,
     case when r.awaited then r.parent_id end as waiting_parent
   from ${WRITES.unnest('w', 1)}
@@ -136,13 +137,13 @@ child as (
   insert into @schema.run (
     id, workflow, version, status, queue, priority, tenant, label, attributes, input, input_digest, context, deadline,
     parent_id, root_id, depth, ref, scope, awaited, cascades, closes_with_parent,
-    epoch, worker_id, ready_at, created_at, started_at
+    gated, epoch, worker_id, ready_at, created_at, started_at
   )
   select id, workflow, version, case when begins then 'running' else 'pending' end,
     queue, priority, tenant, label, attributes::jsonb, input, input_digest, context,
     least(to_timestamp(deadline / 1000), now + make_interval(secs => timeout_ms / 1000)),
     parent_id, root_id, depth, ref, scope, awaited, cascades, closes_with_parent,
-    begins::int,
+    queue in (${GATED_QUEUES}), begins::int,
     case when begins then ${workerId}::uuid end,
     case when not begins then now end,
     now,
@@ -168,7 +169,10 @@ change as (
       when j.moves and j.move in ('completed', 'failed', 'cancelled', 'blocked') and not j.interrupted then j.move
       when j.moves and j.move = 'waiting' and not j.interrupted and not j.woken and j.wakes = j.seen_wakes then 'waiting'
       when not j.moves and j.status = 'waiting' then
-        case when j.id = any(${residents}::uuid[]) and j.worker_id in (select id from alive) then 'running' else 'pending' end
+        case
+          when j.id = any(${residents}::uuid[]) and j.worker_id in (select id from alive) and j.queue not in (${GATED_QUEUES}) then 'running'
+          else 'pending'
+        end
     end as next_status
   from (
     select *, is_owned and not applied and (move is not null or has_state or attributes is not null) as moves,

@@ -1,5 +1,5 @@
 import { RowSet } from './row-set.js';
-import { isOneOf } from './statement.js';
+import { GATED_QUEUES, isOneOf, urgency, urgencyOf } from './statement.js';
 
 export const NEW_RUNS = new RowSet({
   id: 'uuid',
@@ -23,8 +23,8 @@ export const NEW_RUNS = new RowSet({
 const after = NEW_RUNS.width + 1;
 
 /**
- * The CTE `head`: of each queue of the new runs, the priority of its most urgent claimable run. A new run may begin in the
- * process that inserts it only when it is more urgent than that, for an eager start must not overtake.
+ * The CTE `head`: of each queue of the new runs, the urgency of its first claimable run. A new run may begin in the process that
+ * inserts it only when it would come before that, for an eager start must not overtake; and not where the queue has a gate.
  *
  * Written as "the first in the order of the index", not as `exists`: an ordered index scan remembers which entries are
  * dead, while the bitmap scan that `exists` gets walks all that a busy minute has left, until the next vacuum.
@@ -32,16 +32,16 @@ const after = NEW_RUNS.width + 1;
 export function headOfQueues(newRuns: string, definitions: string): string {
   return `
 head as materialized (
-  select new.queue, (
-    select waiting.priority
+  select new.queue, new.queue in (${GATED_QUEUES}) as gated, (
+    select ${urgency('waiting')}
     from @schema.run waiting
     where waiting.queue = new.queue
       and waiting.ready_at is not null
       and not waiting.paused
       and ${isOneOf('waiting', definitions)}
-    order by waiting.priority desc, waiting.ready_at, waiting.id
+    order by ${urgency('waiting')}, waiting.id
     limit 1
-  ) as priority
+  ) as urgency
   from (select distinct queue from ${newRuns} where eager) new
 )`;
 }
@@ -65,7 +65,7 @@ alive as materialized (
 
 /** Whether the new run of that alias begins at once; `head` must be joined to it by its queue. */
 export const BEGINS = (run: string) =>
-  `(${run}.eager and (head.priority is null or head.priority < ${run}.priority) and exists (select from alive))`;
+  `(${run}.eager and not head.gated and coalesce(${urgencyOf('@schema.engine_now()', `${run}.priority`)} < head.urgency, true) and exists (select from alive))`;
 
 /**
  * Inserts runs that have no parent. A key that is taken inserts nothing, and so does a repetition after a lost reply. One
@@ -88,12 +88,13 @@ patience as materialized (
 )
 insert into @schema.run (
   id, workflow, version, key, status, queue, priority, tenant, label, attributes, input, input_digest, context,
-  root_id, depth, epoch, worker_id, ready_at, wake_at, deadline, created_at, started_at
+  root_id, depth, gated, epoch, worker_id, ready_at, wake_at, deadline, created_at, started_at
 )
 select
   id, workflow, version, key, case when begins then 'running' else 'pending' end,
   queue, priority, tenant, label, attributes::jsonb, input, input_digest, context,
   id, 1,
+  queue in (${GATED_QUEUES}),
   begins::int,
   case when begins then $${after}::uuid end,
   case when not begins and due_at <= now then now end,

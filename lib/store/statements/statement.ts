@@ -28,6 +28,31 @@ export function isOneOf(run: string, definitions: string): string {
   return `array_position(${definitions}::text[], ${run}.workflow || '@' || ${run}.version) is not null`;
 }
 
+/** How many seconds of waiting make up for one step of priority, so that what is urgent cannot starve the rest for ever. */
+const AGEING_S = 60;
+
+/** Seconds on the clock at which a run of no priority would have to be claimable to come as early. The least comes first. */
+export function urgency(run: string): string {
+  return urgencyOf(`${run}.ready_at`, `${run}.priority`);
+}
+
+export function urgencyOf(readyAt: string, priority: string): string {
+  return `(date_part('epoch', ${readyAt} at time zone 'UTC') - ${priority} * ${AGEING_S}.0)`;
+}
+
+/** The limits of the queue of that alias. */
+export function limitsOf(queue: string): string {
+  return `coalesce(${queue}.override, ${queue}.configured)`;
+}
+
+/** Whether a claim has anything to respect: a queue that is paused or has limits. Others need have no row. */
+export function isGated(queue: string): string {
+  return `(${queue}.paused or ${limitsOf(queue)} <> '{}')`;
+}
+
+/** The names of such queues. */
+export const GATED_QUEUES = `select gate.name from @schema.queue gate where ${isGated('gate')}`;
+
 /** The channel of an engine's hints. As long as a schema's name may be, a channel's may not. */
 export function hintChannel(schema: string): string {
   return `orchestration_hints_${hash(schema)}`;

@@ -1,5 +1,5 @@
 import { WOKEN } from './wake.sql.js';
-import { isOneOf } from './statement.js';
+import { GATED_QUEUES, isGated, isOneOf, limitsOf, urgency } from './statement.js';
 
 /**
  * A worker and its lease. Takes: id, host, pid, lease in ms, queues, definitions.
@@ -26,6 +26,17 @@ unblocked as (
 )
 select extract(epoch from @schema.engine_now())::float8 * 1000 as at`;
 
+/** The first claimable run of a queue. Not to be asked for by `exists`, for the reason that headOfQueues gives. */
+const FIRST_READY = (queue: string, definitions: string) => `
+      select r.id
+      from @schema.run r
+      where r.queue = ${queue}
+        and r.ready_at is not null
+        and not r.paused
+        and ${isOneOf('r', definitions)}
+      order by ${urgency('r')}, r.id
+      limit 1`;
+
 /**
  * A worker's regular look: the only statement of an idle one. Renews the lease while it is valid, when asked to.
  * Takes: worker id, queues, definitions, ms to renew by (or null), the runs it executes and their epochs. Locks the worker's row when it
@@ -49,17 +60,19 @@ select
   exists (
     select
     from unnest((select $2::text[])) as queue(name)
-    cross join lateral (
-      select r.id
-      from @schema.run r
-      where r.queue = queue.name
-        and r.ready_at is not null
-        and not r.paused
-        and ${isOneOf('r', '$3')}
-      order by r.priority desc, r.ready_at, r.id
-      limit 1
-    ) head
+    cross join lateral (${FIRST_READY('queue.name', '$3')}) head
+    where queue.name not in (${GATED_QUEUES})
   ) as ready,
+  (
+    select coalesce(json_agg(json_build_object(
+      'queue', q.name,
+      'perWorker', (${limitsOf('q')} ->> 'concurrencyPerWorker')::int,
+      'ready', not q.paused and (${FIRST_READY('q.name', '$3')}) is not null
+    )), '[]')
+    from @schema.queue q
+    where q.name = any($2::text[])
+      and ${isGated('q')}
+  ) as gates,
   (select extract(epoch from min(wake_at))::float8 * 1000 from @schema.run where wake_at is not null) as next_wake_at,
   exists (select from @schema.worker where expires_at <= @schema.engine_now()) as expired_workers,
   (
