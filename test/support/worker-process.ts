@@ -13,6 +13,8 @@ export interface WorkerSetup {
   /** A program to start it with: its words before the command. */
   wrapper?: string[];
   nodeOptions?: string[];
+  /** Whose workflows it has. Default: worker.mjs. */
+  script?: 'worker.mjs' | 'bank.mjs';
   env?: Record<string, string>;
 }
 
@@ -25,10 +27,10 @@ export interface WorkerEvent {
   pid: number;
 }
 
-const SCRIPT = fileURLToPath(new URL('../crash/fixtures/worker.mjs', import.meta.url));
+const scriptAt = (name: string) => fileURLToPath(new URL(`../crash/fixtures/${name}`, import.meta.url));
 const running = new Set<WorkerProcess>();
 
-/** A process with a worker, to be killed, stopped and continued. Its workflows stand in test/crash/fixtures/worker.mjs. */
+/** A process with a worker, to be killed, stopped and continued. Its workflows stand in test/crash/fixtures. */
 export class WorkerProcess {
   readonly events: WorkerEvent[] = [];
   #errors = '';
@@ -44,10 +46,23 @@ export class WorkerProcess {
   }
 
   /** Resolves when it is at work. */
-  static async start({ wrapper = [], nodeOptions = [], env = {}, ...setup }: WorkerSetup): Promise<WorkerProcess> {
+  static async start({
+    wrapper = [],
+    nodeOptions = [],
+    env = {},
+    script = 'worker.mjs',
+    ...setup
+  }: WorkerSetup): Promise<WorkerProcess> {
     const build = process.env.ORCHESTRATION_TEST_BUILD;
     if (!build) throw new Error('ORCHESTRATION_TEST_BUILD is not set: the global set-up of jest compiles the sources.');
-    const [command, ...words] = [...wrapper, process.execPath, ...nodeOptions, SCRIPT, build, JSON.stringify(setup)];
+    const [command, ...words] = [
+      ...wrapper,
+      process.execPath,
+      ...nodeOptions,
+      scriptAt(script),
+      build,
+      JSON.stringify(setup),
+    ];
     const child = spawn(command, words, {
       // A process group of its own: a wrapper may have the worker as its child, and both get what is sent.
       detached: true,
