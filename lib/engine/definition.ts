@@ -88,6 +88,11 @@ export interface StepOptions {
    * it writes is there exactly once. Default false.
    */
   transactional?: boolean;
+  /**
+   * Records that an attempt begins before its body does, so that none is begun twice: a process that dies in it surfaces as
+   * StepInterruptedError. One attempt, unless `retry` says otherwise. Not together with `transactional`. Default false.
+   */
+  atMostOnce?: boolean;
 }
 
 /** Options of `@Step` that only the steps of a flow have. */
@@ -142,6 +147,7 @@ const STEP_OPTIONS = new Set<string>([
   'nonRetryable',
   'retryIf',
   'transactional',
+  'atMostOnce',
 ] satisfies (keyof StepOptions)[]);
 /** What `@Step` knows; what of it the step of a flow may have only, the flow checks. */
 export const DECLARED_STEP_OPTIONS: ReadonlySet<string> = new Set<string>([
@@ -166,8 +172,14 @@ export function stepProblems(options: StepOptions, known: ReadonlySet<string> = 
   if (options.name !== undefined && !isName(options.name)) problems.push('name must be a text that is not empty');
   if (options.retryIf !== undefined && typeof options.retryIf !== 'function')
     problems.push('retryIf must be a function');
-  if (options.transactional !== undefined && typeof options.transactional !== 'boolean')
-    problems.push(`transactional must be true or false, not ${JSON.stringify(options.transactional)}`);
+  for (const option of ['transactional', 'atMostOnce'] as const) {
+    if (options[option] !== undefined && typeof options[option] !== 'boolean')
+      problems.push(`${option} must be true or false, not ${JSON.stringify(options[option])}`);
+  }
+  if (options.transactional && options.atMostOnce)
+    problems.push(
+      'transactional and atMostOnce exclude each other: what a transactional step writes is there exactly once',
+    );
   for (const kind of options.nonRetryable ?? []) {
     if (typeof kind !== 'string' && typeof kind !== 'function')
       problems.push(`nonRetryable takes error classes and names, not ${String(kind)}`);

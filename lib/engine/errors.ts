@@ -105,18 +105,18 @@ export class NotInTransactionError extends OrchestrationError {
   }
 }
 
-/** A durable call was made in the body of a transactional step. */
-export class InsideTransactionError extends OrchestrationError {
-  readonly code = 'INSIDE_TRANSACTION';
+/** A call that waits durably was made in the body of a step that may not: a transactional one, or one that begins at most once. */
+export class InsideStepError extends OrchestrationError {
+  readonly code = 'INSIDE_STEP';
 
   constructor(
     readonly call: string,
     readonly step: string,
   ) {
     super(
-      `The body of transactional step '${step}' asked for ${call}. A transaction, with its connection and its locks, is not held ` +
-        'while a run waits: make that call before or after the step. A run that shall start with the transaction is started by ' +
-        'orchestrator.start(workflow, input, { manager: ctx.manager }).',
+      `The body of step '${step}' asked for ${call}, and the step is transactional or begun at most once. Such a body cannot wait ` +
+        'durably: its transaction would be held all the time, or it would have to be entered again afterwards. Make that call before or ' +
+        'after the step. To start a run with the writes of a transaction, use orchestrator.start with { manager: ctx.manager }.',
     );
   }
 }
@@ -296,6 +296,21 @@ export class StepTimeoutError extends OrchestrationError {
     readonly timeoutMs: number,
   ) {
     super(`Step '${step}' did not end within ${timeoutMs} ms`);
+  }
+}
+
+/** The process died, or gave up, in the body of a step that is begun at most once: nobody knows how far it came. */
+export class StepInterruptedError extends OrchestrationError {
+  readonly code = 'STEP_INTERRUPTED';
+
+  constructor(
+    readonly step: string,
+    readonly attempt: number,
+  ) {
+    super(
+      `Attempt ${attempt} of step '${step}' was begun, and its end is not known: its process died, or was told to end. It is not run ` +
+        'again (atMostOnce). Find out what it did before you decide how to go on.',
+    );
   }
 }
 

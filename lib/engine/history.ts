@@ -1,7 +1,13 @@
 import { type CommandIdentity, displayKey, identityKey } from './command.js';
 import type { NoteKind, OutcomeKind, RecordedOutcome } from './store.js';
 
-export const NOTES: ReadonlySet<OutcomeKind> = new Set<NoteKind>(['retry', 'begun', 'unwinding']);
+export const NOTES: ReadonlySet<OutcomeKind> = new Set<NoteKind>([
+  'retry',
+  'begun',
+  'unwinding',
+  'attempt',
+  'progress',
+]);
 
 /** Whether that is a kind of outcomes, which a call ends by and which people are shown. */
 export function isOutcome(kind: OutcomeKind): kind is Exclude<OutcomeKind, NoteKind> {
@@ -19,6 +25,8 @@ export class History {
   private readonly failedAttempts = new Map<string, RecordedOutcome>();
   private readonly begun = new Map<string, RecordedOutcome>();
   private readonly unwinding = new Set<string>();
+  private attempts: Map<string, RecordedOutcome> | undefined;
+  private progress: Map<string, RecordedOutcome> | undefined;
   private readonly counters = new Map<string, number>();
   /** Keys of the calls in step bodies that this pass has come to again. */
   private reached: Set<string> | undefined;
@@ -29,20 +37,25 @@ export class History {
   constructor(outcomes: readonly RecordedOutcome[] = []) {
     for (const outcome of outcomes) {
       this.lastSeq = Math.max(this.lastSeq, outcome.seq);
-      if (outcome.kind === 'retry') this.failedAttempts.set(identityKey({ ...outcome, kind: 'step' }), outcome);
+      if (outcome.kind === 'retry') this.failedAttempts.set(stepKeyOf(outcome), outcome);
       else if (outcome.kind === 'begun')
         this.begun.set(identityKey({ ...outcome, kind: outcome.digest as CommandIdentity['kind'] }), outcome);
-      else if (outcome.kind === 'unwinding') this.unwinding.add(identityKey({ ...outcome, kind: 'step' }));
+      else if (outcome.kind === 'unwinding') this.unwinding.add(stepKeyOf(outcome));
+      else if (outcome.kind === 'attempt') (this.attempts ??= new Map()).set(stepKeyOf(outcome), outcome);
+      else if (outcome.kind === 'progress') (this.progress ??= new Map()).set(stepKeyOf(outcome), outcome);
       else if (outcome.kind === 'patch') (this.patches ??= new Set()).add(outcome.name);
       else if (outcome.scope !== '') this.nested.set(identityKey(outcome), outcome);
       else this.ordered.push(outcome);
-      if (outcome.kind === 'step' && this.failedAttempts.size > 0) this.failedAttempts.delete(identityKey(outcome));
+      if (outcome.kind !== 'step') continue;
+      if (this.failedAttempts.size > 0) this.failedAttempts.delete(identityKey(outcome));
+      this.attempts?.delete(identityKey(outcome));
     }
   }
 
-  /** The steps of the workflow's own code that have failed and are to be tried again: the code asks for these as well. */
-  get retried(): RecordedOutcome[] {
-    return [...this.failedAttempts.values()].filter(({ scope }) => scope === '');
+  /** Attempts of steps of the workflow's own code that failed or were begun, and have no outcome: the code asks for these as well. */
+  get unfinished(): RecordedOutcome[] {
+    const attempts = [...this.failedAttempts.values(), ...(this.attempts?.values() ?? [])];
+    return attempts.filter(({ scope }) => scope === '');
   }
 
   /** The outcome that the code must receive next, while there is one. */
@@ -103,6 +116,19 @@ export class History {
     return steps.some((step) => isStepOf(scope, step));
   }
 
+  /** The last attempt that a step was about to begin, if that is recorded and it has no outcome. */
+  findAttempt(identity: CommandIdentity): RecordedOutcome | undefined {
+    return this.attempts?.get(identityKey(identity));
+  }
+
+  /** What the attempts of a step have last said of their progress: by a heartbeat, or when one failed. */
+  findProgress(identity: CommandIdentity): { seq: number | undefined; progress: string | null } {
+    const kept = this.progress?.get(identityKey(identity));
+    const failed = this.findFailedAttempt(identity);
+    const isNewer = failed && failed.output !== null && failed.attempts >= (kept?.attempts ?? 0);
+    return { seq: kept?.seq, progress: (isNewer ? failed.output : kept?.output) ?? null };
+  }
+
   /** Numbers the calls of one name in the order in which the code makes them. */
   number(kind: string, scope: string, name: string): number {
     const key = JSON.stringify([kind, scope, name]);
@@ -129,6 +155,10 @@ function isStepOf(scope: string, { kind, scope: outer, name, ordinal, attempts }
   );
 }
 
+function stepKeyOf(note: RecordedOutcome): string {
+  return identityKey({ ...note, kind: 'step' });
+}
+
 const KIND_WORDS: Record<RecordedOutcome['kind'], string> = {
   step: 'step',
   timer: 'timer',
@@ -141,6 +171,8 @@ const KIND_WORDS: Record<RecordedOutcome['kind'], string> = {
   retry: 'a failed attempt of step',
   begun: 'the begin of a wait for',
   unwinding: 'the unwinding of step',
+  attempt: 'an attempt of step',
+  progress: 'the progress of step',
   patch: 'the change',
 };
 

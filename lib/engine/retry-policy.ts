@@ -75,7 +75,8 @@ const FINAL_CODES = new Set([
   'NOT_IN_RUN',
   'INSIDE_RUN',
   'NOT_IN_TRANSACTION',
-  'INSIDE_TRANSACTION',
+  'INSIDE_STEP',
+  'STEP_INTERRUPTED',
 ]);
 
 /** Whether another attempt makes sense after this error: not for what says or shows that it would end the same way. */

@@ -9,12 +9,13 @@ import { DeadlineTimer } from './deadline-timer.js';
 import type { WorkflowDefinition, WorkflowReference } from './definition.js';
 import {
   CancelledError,
-  InsideTransactionError,
+  InsideStepError,
   NonDeterminismError,
   RunPoisonedError,
   RunTimeoutError,
   UnreadablePayloadError,
 } from './errors.js';
+import type { HeartbeatBuffer } from './heartbeat-buffer.js';
 import { describeCall, History } from './history.js';
 import { LazyAbortSignal } from './lazy-abort-signal.js';
 import { Patches } from './patches.js';
@@ -59,6 +60,7 @@ export interface ExecutionHost extends WriteSink {
   readonly registry: WorkflowRegistry;
   readonly callerContext: CallerContext | undefined;
   readonly store: Store;
+  readonly heartbeats: Pick<HeartbeatBuffer, 'add'>;
   /** Undefined: the app has no DataSource. */
   readonly transactions: Transactions | undefined;
   /** Cancels a run at once, with its descendants. Throws RunNotFoundError. */
@@ -163,8 +165,8 @@ export class RunExecution {
     command.afterSeq = this.deliveredSeq;
     command.askedAt = this.runTime;
     if (this.isOver) return;
-    if (attempt?.transaction)
-      return command.endBy(new InsideTransactionError(describeCall(identity), attempt.context.step));
+    if (attempt && !attempt.mayWait && call.kind !== 'step')
+      return command.endBy(new InsideStepError(describeCall(identity), attempt.context.step));
     if (attempt) return this.issueNested(command, attempt);
     const cancellation = command.branch.cancellation;
     if (cancellation) return command.endBy(cancellation);
@@ -306,17 +308,23 @@ export class RunExecution {
     this.ownInputs?.leaveBehind(scope);
   }
 
-  recordFailedAttempt(command: Command, attempt: { error: string; attempts: number; due: number }): void {
+  recordFailedAttempt(command: Command, attempt: FailedAttempt): void {
     if (this.isOver) return;
-    const { error, attempts, due } = attempt;
+    const { error, attempts, progress, due } = attempt;
     this.note(command, 'retry', {
       status: 'failed',
       digest: this.storedDigestOf(command),
+      output: progress,
       error,
       attempts,
       finishedAt: due,
     });
     this.checkParkingSoon();
+  }
+
+  /** An attempt that must not be begun twice is about to begin; its body waits until that is durable. */
+  recordAttempt(command: Command, attempts: number): void {
+    this.note(command, 'attempt', { status: 'completed', digest: this.storedDigestOf(command), attempts });
   }
 
   /** In the write that has the cancellation, which is just being delivered. */
@@ -466,13 +474,13 @@ export class RunExecution {
 
   private async replay(): Promise<void> {
     try {
-      const { retried } = this.history;
-      if (!this.history.isReplaying && retried.length === 0) this.state = 'live';
+      const { unfinished } = this.history;
+      if (!this.history.isReplaying && unfinished.length === 0) this.state = 'live';
       const quiescence = turn();
       this.runCode();
       await quiescence;
       while (this.history.isReplaying && !this.isOver) await this.replayNext(this.history.next!);
-      for (const attempt of retried) if (!this.isOver) await this.replaying.callFor(attempt);
+      for (const attempt of unfinished) if (!this.isOver) await this.replaying.callFor(attempt);
       if (this.state === 'replaying') this.beginUnmatched();
       if (this.returned && !this.isOver) this.codeEnded();
       if (this.run.cancel && !this.cancelledWith) this.deliverSoon({ cancel: this.run.cancel });
@@ -489,7 +497,7 @@ export class RunExecution {
     if (this.isOver) return;
     this.history.advance();
     if (command) this.replaying.matched(command);
-    const isLast = !this.history.isReplaying && this.history.retried.length === 0;
+    const isLast = !this.history.isReplaying && this.history.unfinished.length === 0;
     if (isLast) this.state = 'live';
     const quiescence = turn();
     this.deliver(outcome, command);
@@ -872,6 +880,14 @@ function listed(waits: WaitingFor[]): WaitingFor[] {
   const signals = new Map(waits.filter(({ kind }) => kind === 'signal').map((wait) => [wait.name, wait]));
   const others = waits.filter(({ kind }) => kind !== 'signal');
   return [...signals.values(), ...others.slice(0, Math.max(0, MAX_LISTED_WAITS - signals.size))];
+}
+
+interface FailedAttempt {
+  error: string;
+  attempts: number;
+  /** The last that it said of its progress. */
+  progress: string | null;
+  due: number;
 }
 
 interface Delivery {

@@ -65,8 +65,21 @@ export type RunSummary = RunFacts &
     | { status: TerminalStatus; finishedAt: Date }
   );
 
+/** What the body of a step that has not ended last said by `heartbeat`. */
+export interface StepHeartbeat {
+  /** The step's name with the number of its call. */
+  step: string;
+  attempt: number;
+  progress: unknown;
+  at: Date;
+}
+
 /** A run with its payloads: an output exists only when completed, an error only when failed, cancelled or blocked. */
-export type RunDetails = RunSummary & { input: unknown } & (
+export type RunDetails = RunSummary & {
+  input: unknown;
+  /** Of the steps that are under way; none when the run has ended. */
+  heartbeats: StepHeartbeat[];
+} & (
     | { status: 'completed'; output: unknown }
     | { status: 'failed' | 'cancelled' | 'blocked'; error: StoredError }
     | { status: 'pending' | 'running' | 'waiting' }

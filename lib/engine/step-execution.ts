@@ -11,6 +11,7 @@ import { seedOf } from './seed.js';
 import type { WaitingFor } from './run.js';
 import { reviveError } from './stored-error.js';
 import type { RecordedOutcome } from './store.js';
+import { StepProgress } from './step-progress.js';
 import type { OpenTransaction } from './transactions.js';
 
 /** What the body of a step knows of itself. */
@@ -23,6 +24,13 @@ export interface StepContext {
   readonly idempotencyKey: string;
   /** Aborted when the attempt times out, the run is cancelled, or the run is lost to another worker. */
   readonly signal: AbortSignal;
+  /** What an earlier attempt, or this one in a process that died, last gave to `heartbeat`; undefined when there is nothing. */
+  readonly progress: unknown;
+  /**
+   * Says that the attempt is alive, and how far it is; `orchestrator.get` shows it. It is kept within about a second, however
+   * often it is called, and need not be awaited. Throws PayloadError for a progress that cannot be stored.
+   */
+  heartbeat(this: void, progress?: unknown): void;
 }
 
 export interface StepPlan {
@@ -32,6 +40,8 @@ export interface StepPlan {
   retryIf: ((error: unknown) => boolean) | undefined;
   /** Whether the body's writes commit together with its outcome. */
   transactional: boolean;
+  /** Whether an attempt is recorded before its body begins, and none is begun twice. */
+  atMostOnce: boolean;
   body(context: StepContext): unknown;
 }
 
@@ -43,6 +53,8 @@ export interface StepAttempt {
   readonly source: DeterministicSource;
   /** What the body of a transactional step writes in. */
   readonly transaction: OpenTransaction | undefined;
+  /** Whether its body may make durable calls that wait. */
+  readonly mayWait: boolean;
   /** A durable call inside the body has begun, or has stopped, to wait without running anything. */
   waits(delta: 1 | -1): void;
 }
@@ -60,6 +72,7 @@ export interface StepAttempt {
 export class StepCommand extends Command {
   protected attempts = 0;
   private running: RunningAttempt | undefined;
+  private ownProgress: StepProgress | undefined;
   private unwindsBy: CancelledError | undefined;
 
   constructor(
@@ -120,8 +133,12 @@ export class StepCommand extends Command {
     this.running = undefined;
   }
 
-  private get key(): string {
+  protected get key(): string {
     return displayKey(this.identity.name, this.identity.ordinal);
+  }
+
+  private get progress(): StepProgress {
+    return (this.ownProgress ??= new StepProgress(this.execution, this, `the progress of step '${this.key}'`));
   }
 
   private retryAt(due: number): void {
@@ -139,6 +156,8 @@ export class StepCommand extends Command {
       idempotencyKey: `${seedOf(execution.run)}/${this.identity.scope}${this.key}`,
       scope: `${this.identity.scope}${this.key}@${this.attempts + 1}/`,
       timeoutMs: this.plan.timeoutMs,
+      mayWait: !this.plan.transactional && !this.plan.atMostOnce,
+      progress: () => this.progress,
       restChanged: () => execution.standingChanged(this),
     });
     this.running = attempt;
@@ -198,7 +217,12 @@ export class StepCommand extends Command {
     if (!mayRetry) return this.fail(error);
     const due = this.execution.clock.now() + backoffMs(this.plan.retry, this.attempts, Math.random());
     const stored = this.execution.serializer.encodeError(error);
-    this.execution.recordFailedAttempt(this, { error: stored, attempts: this.attempts, due });
+    this.execution.recordFailedAttempt(this, {
+      error: stored,
+      attempts: this.attempts,
+      progress: this.ownProgress?.stored ?? null,
+      due,
+    });
     this.retryAt(due);
   }
 
@@ -217,6 +241,8 @@ interface AttemptFacts {
   idempotencyKey: string;
   scope: string;
   timeoutMs: number | undefined;
+  mayWait: boolean;
+  progress(this: void): StepProgress;
   /** The body has begun, or has stopped, to rest in durable calls of its own. */
   restChanged(): void;
 }
@@ -250,6 +276,12 @@ export class RunningAttempt implements StepAttempt {
       get signal() {
         return abortion.signal;
       },
+      get progress() {
+        return facts.progress().value;
+      },
+      heartbeat: (progress) => {
+        if (this.isRunning) facts.progress().beat(facts.attempt, progress);
+      },
     };
     if (facts.timeoutMs !== undefined) this.timer = new DeadlineTimer(() => this.timeOut(facts.timeoutMs!));
   }
@@ -267,6 +299,10 @@ export class RunningAttempt implements StepAttempt {
     return await Promise.race([code, new Promise<never>((_, reject) => (this.timedOut = reject))]);
   }
 
+  get mayWait(): boolean {
+    return this.facts.mayWait;
+  }
+
   get isOver(): boolean {
     return !this.isRunning;
   }
@@ -279,6 +315,7 @@ export class RunningAttempt implements StepAttempt {
   waits(delta: 1 | -1): void {
     const waited = this.openWaits > 0;
     this.openWaits += delta;
+    if (!this.facts.mayWait) return;
     if (this.openWaits > 0 === waited || !this.isRunning) return;
     if (waited) this.startTimer();
     else this.timer?.clear();
@@ -287,7 +324,7 @@ export class RunningAttempt implements StepAttempt {
 
   /** Whether the body has made durable calls that have not ended. */
   get awaitsCalls(): boolean {
-    return this.branch.hasOpenCalls;
+    return this.facts.mayWait && this.branch.hasOpenCalls;
   }
 
   abort(reason: Error | string): void {

@@ -1,3 +1,4 @@
+import { AtMostOnceStepCommand } from './at-most-once-step.js';
 import type { Frame } from './branch.js';
 import { tolerant } from './current-run.js';
 import { needsDataSource, type StepOptions, stepProblems } from './definition.js';
@@ -13,11 +14,13 @@ export type PlannedStep = Omit<StepPlan, 'body'>;
 /** The options of a step, made ready once. */
 export function planStep(options: StepOptions): PlannedStep {
   return {
-    retry: toRetryPolicy(options.retry),
+    // What must not be begun twice is not tried again unless that is asked for.
+    retry: toRetryPolicy(options.retry ?? (options.atMostOnce ? { maxAttempts: 1 } : undefined)),
     timeoutMs: options.timeout === undefined ? undefined : parseDuration(options.timeout),
     nonRetryable: options.nonRetryable ?? [],
     retryIf: options.retryIf,
     transactional: options.transactional ?? false,
+    atMostOnce: options.atMostOnce ?? false,
   };
 }
 
@@ -46,10 +49,14 @@ export function callStep(frame: Frame, { name, args, plan, body }: StepCall): Pr
   if (attempt?.transaction) return tolerant(plainCall(body, attempt.context));
   if (plan.transactional && !execution.host.transactions) throw new ValidationError(`Step '${name}'`, [NO_DATA_SOURCE]);
   const digest = args.length ? digestOf(args) : null;
-  const Kind = plan.transactional ? TransactionalStepCommand : StepCommand;
-  const command = new Kind(execution, branch, digest, { ...plan, body });
+  const command = new (kindOf(plan))(execution, branch, digest, { ...plan, body });
   execution.issue(command, { kind: 'step', name }, frame);
   return tolerant(command.promise);
+}
+
+function kindOf({ transactional, atMostOnce }: PlannedStep): typeof StepCommand {
+  if (transactional) return TransactionalStepCommand;
+  return atMostOnce ? AtMostOnceStepCommand : StepCommand;
 }
 
 async function plainCall(body: StepCall['body'], context: StepContext): Promise<unknown> {

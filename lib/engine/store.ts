@@ -37,6 +37,9 @@ export interface Store {
   /** One write that also reaches other runs (cancels, awaits…), in one transaction of its own. */
   commitWithEffects(write: RunWrite, placement: Placement): Promise<CommitResult>;
 
+  /** The newest heartbeat of steps, one for each. Those of runs that are another worker's by now are left out. */
+  keepHeartbeats(heartbeats: readonly Heartbeat[]): Promise<void>;
+
   /** Makes due timers claimable. */
   wakeDue(limit: number): Promise<WokenRun[]>;
   /** Wakes a parked run that its own worker found to be not done waiting. */
@@ -240,12 +243,27 @@ export interface CancelMark {
   at: number;
 }
 
-/** What is recorded that is no outcome: a failed attempt, when a timed wait in a step's body began, a body that unwinds. */
-export type NoteKind = 'retry' | 'begun' | 'unwinding';
+/**
+ * What is recorded that is no outcome: a failed attempt, when a timed wait in a step's body began, a body that unwinds, that an
+ * at-most-once attempt begins, a heartbeat.
+ */
+export type NoteKind = 'retry' | 'begun' | 'unwinding' | 'attempt' | 'progress';
 /** Kinds of history rows. A `patch` says that the run goes the new way at a change of the code; it is shown, and not replayed. */
 export type OutcomeKind =
   'step' | 'timer' | 'signal' | 'child' | 'start' | 'input' | 'decision' | 'cancel' | 'patch' | NoteKind;
 export type OutcomeStatus = 'completed' | 'failed' | 'cancelled' | 'timeout';
+
+/** What a step's body last said of itself. Its place in the history is the step's own, and overwritten each time. */
+export interface Heartbeat {
+  runId: string;
+  epoch: number;
+  seq: number;
+  identity: Pick<RecordedOutcome, 'scope' | 'name' | 'ordinal'>;
+  attempt: number;
+  progress: string | null;
+  afterSeq: number;
+  startedAt: number;
+}
 
 export interface RecordedOutcome {
   seq: number;

@@ -7,6 +7,7 @@ import { type CallerContext, outside } from './caller-context.js';
 import { CommitQueue } from './commit-queue.js';
 import { DeadlineTimer } from './deadline-timer.js';
 import type { EventSink } from './events.js';
+import { HeartbeatBuffer } from './heartbeat-buffer.js';
 import { HintBuffer } from './hint-buffer.js';
 import { QueueGates } from './queue-gates.js';
 import type { WorkflowRegistry } from './registry.js';
@@ -89,6 +90,7 @@ export class Worker implements ExecutionHost {
   private readonly executions = new Map<string, RunExecution>();
   private readonly parkedRuns: LRUCache<string, RunExecution>;
   private readonly commits: CommitQueue;
+  readonly heartbeats: HeartbeatBuffer;
   private readonly hints: HintBuffer;
   private readonly signalLooks: SignalLooks;
   private readonly gates: QueueGates;
@@ -116,6 +118,7 @@ export class Worker implements ExecutionHost {
     this.clock = parts.clock;
     this.serializer = parts.serializer;
     this.hints = new HintBuffer(parts.store);
+    this.heartbeats = new HeartbeatBuffer(parts.store, parts.warn);
     this.signalLooks = new SignalLooks(parts.store, parts.warn, () => this.isStopped);
     this.gates = new QueueGates(parts.store.queues, this);
     this.parkedRuns = new LRUCache({
@@ -160,6 +163,7 @@ export class Worker implements ExecutionHost {
     for (const execution of this.executions.values()) execution.drop('The worker shuts down');
     this.executions.clear();
     this.parkedRuns.clear();
+    await this.heartbeats.flush();
     this.hintAt(await this.parts.store.retire(this.id));
     await this.hints.flush();
   }
@@ -640,6 +644,8 @@ export class Worker implements ExecutionHost {
     while (performance.now() < deadline) {
       const idle = [...this.executions.values()].filter((execution) => execution.isIdle);
       for (const execution of idle) this.release(execution);
+      // Before anybody else has the runs: their next attempts go on from what the last ones said.
+      if (idle.length) await this.heartbeats.flush();
       if (this.executions.size === 0 && this.reserved === 0) return;
       if (idle.length) this.hintAt(await this.parts.store.handBack(this.id, { except: [...this.executions.keys()] }));
       await this.nextChange(Math.min(100, deadline - performance.now()));

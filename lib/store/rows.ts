@@ -3,6 +3,7 @@ import { fromSqlText, type PayloadSerializer, toSqlText } from '../engine/serial
 import type {
   CancelMark,
   ClaimedRun,
+  Heartbeat,
   NewRun,
   RecordedChild,
   RecordedOutcome,
@@ -125,6 +126,21 @@ export function outcomeToRow(runId: string, outcome: RecordedOutcome) {
     started_at: outcome.startedAt,
     finished_at: outcome.finishedAt,
     child_id: outcome.childId,
+  };
+}
+
+export function heartbeatToRow({ runId, epoch, seq, identity, progress, attempt, afterSeq, startedAt }: Heartbeat) {
+  return {
+    run_id: runId,
+    epoch,
+    seq,
+    scope: toSqlText(identity.scope),
+    name: toSqlText(identity.name),
+    ordinal: identity.ordinal,
+    progress,
+    attempt,
+    after_seq: afterSeq,
+    started_at: startedAt,
   };
 }
 

@@ -9,6 +9,7 @@ import {
   type RunDetails,
   type RunSummary,
   type RunTree,
+  type StepHeartbeat,
   type WaitingFor,
 } from '../engine/run.js';
 import { fromSqlText, type PayloadSerializer, toSqlText } from '../engine/serialization.js';
@@ -126,10 +127,41 @@ export class RunQueries {
   private async details(query: SelectQueryBuilder<RunEntity>): Promise<RunDetails | undefined> {
     const row = await query.getOne();
     if (!row) return undefined;
-    const details = { ...this.toSummary(row), input: this.serializer.show(row.input) };
+    const details = {
+      ...this.toSummary(row),
+      input: this.serializer.show(row.input),
+      heartbeats: isTerminal(row.status) ? [] : await this.heartbeatsOf(row.id),
+    };
     if (row.status === 'completed') return { ...details, output: this.serializer.show(row.output) } as RunDetails;
     if (row.error !== null) return { ...details, error: this.serializer.showError(row.error) } as RunDetails;
     return details as RunDetails;
+  }
+
+  /** Of the steps without an outcome. */
+  private async heartbeatsOf(runId: string): Promise<StepHeartbeat[]> {
+    const rows = await this.dataSource
+      .getRepository(HistoryEntity)
+      .createQueryBuilder('beat')
+      .where(`beat.run_id = :runId and beat.kind = 'progress'`, { runId })
+      .andWhere((query) => {
+        const ends = query
+          .subQuery()
+          .select('1')
+          .from(HistoryEntity, 'ended')
+          .where(
+            `ended.run_id = :runId and ended.kind = 'step' and ended.scope = beat.scope
+             and ended.name = beat.name and ended.ordinal = beat.ordinal`,
+          );
+        return `not exists ${ends.getQuery()}`;
+      })
+      .orderBy('beat.seq')
+      .getMany();
+    return rows.map((row) => ({
+      step: displayKey(fromSqlText(row.name), row.ordinal),
+      attempt: row.attempts,
+      progress: this.serializer.show(row.output),
+      at: row.finishedAt,
+    }));
   }
 
   private async addChildren(parents: Map<string, RunTree>): Promise<Map<string, RunTree>> {

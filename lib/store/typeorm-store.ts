@@ -16,6 +16,7 @@ import type {
   Deletion,
   Effects,
   Gate,
+  Heartbeat,
   Hints,
   ListFilter,
   NewRun,
@@ -47,6 +48,7 @@ import {
   type ChildRow,
   childToRow,
   claimFromRow,
+  heartbeatToRow,
   type ClaimRow,
   newRunToRow,
   nullable,
@@ -63,6 +65,7 @@ import { Signals } from './signals.js';
 import { allStatements, type Statements } from './statements/all.js';
 import { isLockTimeout } from './transient-errors.js';
 import { CHILDREN, OUTCOMES, WRITES } from './statements/commit.sql.js';
+import { HEARTBEATS } from './statements/heartbeat.sql.js';
 import { NEW_RUNS } from './statements/start.sql.js';
 import { hintChannel } from './statements/statement.js';
 import { TypeOrmInputStore } from './typeorm-input-store.js';
@@ -362,6 +365,11 @@ export class TypeOrmStore implements Store {
     }
     this.clock.synchronise(result.at);
     return result;
+  }
+
+  async keepHeartbeats(heartbeats: readonly Heartbeat[]): Promise<void> {
+    const parameters = HEARTBEATS.parameters(heartbeats.map(heartbeatToRow));
+    await this.worked(() => this.database.run(this.sql.keepHeartbeats, parameters));
   }
 
   // ---- waking and cancelling

@@ -19,7 +19,7 @@ import {
   type StepOptions,
   Workflow,
 } from '../../lib/index.js';
-import { closeApps, startApp, type TestApp } from '../support/app.js';
+import { closeApps, startApp, type TestApp, untilDraining, workerOf } from '../support/app.js';
 import { Barrier } from '../support/barrier.js';
 import { ChaosProxy } from '../support/chaos-proxy.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
@@ -263,8 +263,9 @@ describe('A transactional step', () => {
   });
 
   it('is one whose outcome waits until what the run did before is durable', async () => {
-    const gates = { other: new Barrier(), plain: new Barrier(), wrote: new Barrier() };
-    const Other = workflow('in-the-way', ({ ctx }) => ctx.step('other', () => gates.other.pass()));
+    const gates = { plain: new Barrier(), wrote: new Barrier() };
+    const inTheWay = [new Barrier(), new Barrier()];
+    const Other = workflow('in-the-way', ({ ctx }, no: number) => ctx.step('other', () => inTheWay[no]!.pass()));
     const Work = workflow('in-order', ({ ctx }) =>
       Promise.all([
         ctx.step('plain', () => gates.plain.pass().then(() => 'plain')),
@@ -280,15 +281,15 @@ describe('A transactional step', () => {
       ]),
     );
     const app = await start({ providers: [Work, Other] });
-    const [{ id }, other] = [
-      await app.orchestrator.start(Work, undefined),
-      await app.orchestrator.start(Other, undefined),
-    ];
-    await Promise.all(Object.values(gates).map((gate) => gate.reached()));
-    const held = await HeldRows.hold(database, other.id);
-    gates.other.open();
-    // What the other run writes is under way, and what this one writes next waits behind it in the process.
-    await held.untilWaiting(1);
+    const { id } = await app.orchestrator.start(Work, undefined);
+    const others = await app.orchestrator.startMany(Other, [{ input: 0 }, { input: 1 }]);
+    await Promise.all([...Object.values(gates), ...inTheWay].map((gate) => gate.reached()));
+    const held = await HeldRows.hold(database, ...others.map((other) => other.id));
+    // What the others write is under way, as much as may be, and what this run writes next waits behind it in the process.
+    for (const [no, gate] of inTheWay.entries()) {
+      gate.open();
+      await held.untilWaiting(no + 1);
+    }
     gates.plain.open();
     gates.wrote.open();
     await untilSettled();
@@ -398,11 +399,7 @@ describe('A transactional step', () => {
     );
     const other = await start({ providers: [Work], worker: { pollInterval: 50 } });
     await held.reached(2);
-    const executes = zombie.context.get<{ engine(): Promise<{ worker: { isExecuting(id: string): boolean } }> }>(
-      'EngineHost:',
-      { strict: false },
-    );
-    const { worker } = await executes.engine();
+    const worker = await workerOf(zombie);
     expect(worker.isExecuting(id)).toBe(true);
 
     held.open();
@@ -629,7 +626,7 @@ describe('A transactional step', () => {
     const run = await orchestrator.start(PartsWorkflow, undefined as never);
 
     await expect(run.result()).resolves.toEqual(['in outer, inline of outer', 'after plain']);
-    expect(codes).toEqual(['INSIDE_TRANSACTION', 'INSIDE_TRANSACTION', 'INSIDE_TRANSACTION']);
+    expect(codes).toEqual(['INSIDE_STEP', 'INSIDE_STEP', 'INSIDE_STEP']);
     expect(await entries()).toEqual(['in']);
     const history = await orchestrator.history(run.id);
     expect(history.map(({ key }) => key)).toEqual(['outer', 'plain']);
@@ -675,6 +672,7 @@ describe('A transactional step', () => {
     await held.reached();
 
     const closing = app.close();
+    await untilDraining(app);
     held.open();
     await closing;
 

@@ -712,7 +712,7 @@ describe('Wrong definitions', () => {
 
     expect(error).toBeInstanceOf(DefinitionError);
     expect((error as DefinitionError).problems.toSorted()).toEqual([
-      "CompensatingWorkflow.pay: unknown option 'compensate' (known: name, retry, timeout, nonRetryable, retryIf, transactional, parallel, onError, when)",
+      "CompensatingWorkflow.pay: unknown option 'compensate' (known: name, retry, timeout, nonRetryable, retryIf, transactional, atMostOnce, parallel, onError, when)",
       "ElsewhereWorkflow: there is no OrchestrationModule with the name 'archive'",
       "ElsewhereWorkflow: there is no OrchestrationModule with the name 'attic'",
       'EmptyWorkflow: it has neither a run method nor a @Step()',

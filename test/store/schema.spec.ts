@@ -8,6 +8,7 @@ import { CHILDREN, OUTCOMES, WRITES } from '../../lib/store/statements/commit.sq
 import { ASKED, CLOSED } from '../../lib/store/statements/input.sql.js';
 import { toBeWokenRow } from '../../lib/store/rows.js';
 import { NEW_SIGNALS, WANTED_SIGNALS } from '../../lib/store/statements/signal.sql.js';
+import { HEARTBEATS } from '../../lib/store/statements/heartbeat.sql.js';
 import { NEW_RUNS } from '../../lib/store/statements/start.sql.js';
 import { closeApps, startApp } from '../support/app.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
@@ -265,6 +266,10 @@ describe('With 100,000 runs', () => {
     ...{ shielded: false, asked_at: 0, expires_at: null },
   };
   const input = [id(5), '', 'n', 1, id(6)];
+  const beat = {
+    ...{ run_id: id(5), epoch: 1, seq: 2, scope: '', name: 'step', ordinal: 1 },
+    ...{ progress: '1', attempt: 1, after_seq: 0, started_at: 0 },
+  };
   const [ids, queues, definitions] = [[id(90_001), id(90_002)], ['default'], ['w@1', 'w@2']];
 
   const parameters: Record<keyof Statements, unknown[]> = {
@@ -291,6 +296,7 @@ describe('With 100,000 runs', () => {
       ...CHILDREN.parameters([child]),
       ...[worker, definitions, [id(90_003)]],
     ],
+    keepHeartbeats: HEARTBEATS.parameters([beat, { ...beat, seq: 3 }]),
     recordOutcome: [1, ...OUTCOMES.parameters([outcome])],
     findOutcome: [id(5), 1, '', 'step', 1],
     cancelStatement: [1, 1],

@@ -12,10 +12,12 @@ import pg from 'pg';
 import type { DataSource } from 'typeorm';
 
 import { Orchestrator } from '../../lib/engine/orchestrator.js';
+import type { Worker } from '../../lib/engine/worker.js';
 import type { EngineHost } from '../../lib/nest/engine-host.js';
 import type { OrchestrationModuleOptions } from '../../lib/nest/module-options.js';
 import { OrchestrationModule } from '../../lib/nest/orchestration.module.js';
 import type { TestDatabase } from './database.js';
+import { until } from './until.js';
 
 export interface TestAppSetup {
   database: TestDatabase;
@@ -83,6 +85,17 @@ export async function startApp(setup: TestAppSetup): Promise<TestApp> {
 function nameOf(dataSource: OrchestrationModuleOptions['dataSource']): string | undefined {
   const options = (dataSource as DataSource | undefined)?.options;
   return options && 'applicationName' in options ? options.applicationName : undefined;
+}
+
+/** The worker inside of an app. */
+export async function workerOf(app: TestApp): Promise<Worker> {
+  return (await app.context.get<EngineHost>('EngineHost:', { strict: false }).engine()).worker!;
+}
+
+/** Resolves when an app that is told to close begins no more step bodies. */
+export async function untilDraining(app: TestApp): Promise<void> {
+  const worker = await workerOf(app);
+  await until('the worker drains', () => worker.isDraining);
 }
 
 /** For `afterEach`: what a test has left open, also one that failed. */

@@ -1,7 +1,7 @@
 import { Column, Entity, Index, PrimaryColumn } from 'typeorm';
 import type { OutcomeKind, OutcomeStatus } from '../../engine/store.js';
 
-/** One recorded outcome of a run, written once and never changed. */
+/** One recorded outcome of a run, or a note on the way to one. Written once and never changed, but for the note of a step's progress. */
 @Entity('history')
 @Index('history_receipt', ['runId', 'digest'], { where: "kind = 'signal'" })
 export class HistoryEntity {

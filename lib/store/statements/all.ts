@@ -7,6 +7,7 @@ import { signalStatements } from './signal.sql.js';
 import { inputStatements } from './input.sql.js';
 import { queueStatements } from './queue.sql.js';
 import { startStatements } from './start.sql.js';
+import { heartbeatStatements } from './heartbeat.sql.js';
 import { inSchema } from './statement.js';
 import { transactionStatements } from './transaction.sql.js';
 import { wakeStatements } from './wake.sql.js';
@@ -21,6 +22,7 @@ export function allStatements(schema: string) {
       ...claimStatements,
       ...commitStatements,
       ...transactionStatements,
+      ...heartbeatStatements,
       ...wakeStatements,
       ...signalStatements,
       ...cancelStatements,

@@ -78,19 +78,35 @@ for no key update`;
 /**
  * Forgets an outcome, and what the code did upon it: the entries that it asked for after that. Outcomes of calls made
  * before stay, even if they came later, so that a finished step does not run again. So does the way the run goes at a change.
+ * A step that the run ended by may be begun again, also one that is begun at most once.
  * Takes: run id, seq.
  */
 const forgetFrom = `
 delete from @schema.history
 where run_id = $1::uuid
   and kind not in ('retry', 'patch')
-  and (seq = $2::int or (seq > $2::int and (after_seq >= $2::int or status = 'cancelled')))`;
+  and (
+    seq = $2::int
+    or (seq > $2::int and (after_seq >= $2::int or status = 'cancelled'))
+    or (kind = 'attempt' and (scope, name, ordinal) in (
+      select fatal.scope, fatal.name, fatal.ordinal
+      from @schema.history fatal
+      where fatal.run_id = $1::uuid
+        and fatal.seq = $2::int
+        and fatal.kind = 'step'
+    ))
+  )`;
 
-/** Failed attempts do not count any more. Takes: run id. */
+/** Failed attempts do not count any more, nor that they had begun. Takes: run id. */
 const forgetAttempts = `
-delete from @schema.history
-where run_id = $1::uuid
-  and kind = 'retry'`;
+delete from @schema.history h
+where h.run_id = $1::uuid
+  and (h.kind = 'retry' or (h.kind = 'attempt' and (h.scope, h.name, h.ordinal, h.attempts) in (
+    select failed.scope, failed.name, failed.ordinal, failed.attempts
+    from @schema.history failed
+    where failed.run_id = $1::uuid
+      and failed.kind = 'retry'
+  )))`;
 
 /** Children that ended without success, and that the run has no outcome of any more, make room for new ones. Takes: run id. */
 const supersedeFailed = `
