@@ -46,12 +46,12 @@ function findFatal(outcomes: RecordedOutcome[], error: StoredError): RecordedOut
   if (cancelled) return cancelled;
   const unsuccessful = ordered.filter((outcome) => outcome.status !== 'completed').reverse();
   for (let link: StoredError | undefined = error; link; link = link.cause) {
-    const { step, childId } = link;
-    const fatal = unsuccessful.find((outcome) =>
-      outcome.kind === 'step'
-        ? displayKey(outcome.name, outcome.ordinal) === step
-        : outcome.childId !== null && outcome.childId === childId,
-    );
+    const { step, childId, code, signal } = link;
+    const fatal = unsuccessful.find(({ kind, ...outcome }) => {
+      if (kind === 'step') return displayKey(outcome.name, outcome.ordinal) === step;
+      if (kind === 'signal') return code === 'SIGNAL_TIMEOUT' && outcome.name === signal;
+      return outcome.childId !== null && outcome.childId === childId;
+    });
     if (fatal) return fatal;
   }
   return undefined;

@@ -1,5 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 
+import { filter, firstValueFrom } from 'rxjs';
+
 import { DataSource } from 'typeorm';
 
 import { ChildOrchestrator, type Orchestrator, RunContext, Workflow } from '../../lib/index.js';
@@ -37,6 +39,15 @@ class ParentWorkflow {
   }
 }
 
+@Workflow('signalled')
+class SignalledWorkflow {
+  constructor(private readonly ctx: RunContext) {}
+
+  run(): Promise<unknown> {
+    return this.ctx.waitForSignal('go');
+  }
+}
+
 @Workflow('sleeper')
 class SleeperWorkflow {
   constructor(private readonly ctx: RunContext) {}
@@ -52,7 +63,7 @@ let orchestrator: Orchestrator;
 
 /** The regular look and the lease are out of the way for a minute, so that all that is counted is for the runs. */
 async function startQuietApp(on: TestDatabase): Promise<TestApp> {
-  const providers = [StepsWorkflow, ParentWorkflow, SleeperWorkflow];
+  const providers = [StepsWorkflow, ParentWorkflow, SleeperWorkflow, SignalledWorkflow];
   return startApp({ database: on, providers, options: { worker: { pollInterval: '1m', lease: '10m' } } });
 }
 
@@ -91,6 +102,13 @@ async function cheapestOf(times: number, work: () => Promise<unknown>): Promise<
   return cheapest!;
 }
 
+/** Resolves when the run is parked, without asking the database. */
+function parking(runId: string): Promise<unknown> {
+  return firstValueFrom(
+    orchestrator.events$.pipe(filter((event) => event.type === 'run.waiting' && event.runId === runId)),
+  );
+}
+
 function expectWithin(measured: Measurement, budget: { commits: number; statements?: number }): void {
   const { commits, statements = Infinity } = budget;
   const isWithin = measured.commits <= commits && statementsOf(measured) <= statements;
@@ -117,6 +135,23 @@ describe('The budget of', () => {
     const measured = await cheapestOf(3, () => orchestrator.execute(ParentWorkflow, undefined as never));
 
     expectWithin(measured, { commits: 5 });
+  });
+
+  it('a start, a wait, a signal and the end is 6 statements, whether the signal comes to a parked run or before', async () => {
+    const parked = await cheapestOf(3, async () => {
+      const run = await orchestrator.start(SignalledWorkflow, undefined as never);
+      await parking(run.id);
+      await run.signal('go', 1);
+      await run.result();
+    });
+    const before = await cheapestOf(3, () =>
+      orchestrator
+        .signalWithStart(SignalledWorkflow, undefined as never, 'go', 1, { key: `${performance.now()}` })
+        .then((run) => run.result()),
+    );
+
+    expectWithin(parked, { commits: 6, statements: 6 });
+    expectWithin(before, { commits: 6, statements: 6 });
   });
 
   it('200 one-step runs at once is a tenth of a statement for each', async () => {

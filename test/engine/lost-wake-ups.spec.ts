@@ -1,0 +1,97 @@
+import { defineSignal } from '../../lib/index.js';
+import type { EngineHost } from '../../lib/nest/engine-host.js';
+import { closeApps, startApp, type TestApp } from '../support/app.js';
+import { moveClock } from '../support/clock.js';
+import { createTestDatabase, type TestDatabase } from '../support/database.js';
+import { Interleaving } from '../support/interleaving.js';
+import { workflow } from '../support/workflow.js';
+
+/** A wake-up that is lost stays lost: the regular look is out of the way. */
+const HINTS_ONLY = { pollInterval: '1m', lease: '1000d' } as const;
+const HOUR_MS = 3_600_000;
+
+const Go = defineSignal<string>('go');
+const Echo = workflow<string, string>('echo', ({ ctx }, word) => ctx.step('say', () => word));
+const Waits = workflow('waits', async ({ ctx }) => [await ctx.waitForSignal(Go), await ctx.waitForSignal(Go)]);
+const Calls = workflow('calls', ({ children }) =>
+  Promise.all([
+    children.call('echo', 'one', { queue: 'children' }),
+    children.call('echo', 'two', { queue: 'children' }),
+  ]),
+);
+const Sleeps = workflow('sleeps', ({ ctx }) => ctx.sleep('1h').then(() => 'woke'));
+
+let database: TestDatabase;
+let app: TestApp;
+let other: TestApp;
+let interleaving: Interleaving;
+let look: () => Promise<void>;
+
+beforeAll(async () => {
+  database = await createTestDatabase();
+  const providers = [Waits, Calls, Sleeps];
+  app = await startApp({ database, providers, options: { worker: { ...HINTS_ONLY, queues: ['default'] } } });
+  other = await startApp({ database, providers: [Echo], options: { worker: { ...HINTS_ONLY, queues: ['children'] } } });
+  interleaving = await Interleaving.of(app, other);
+  const { store, worker } = await app.context.get<EngineHost>('EngineHost:', { strict: false }).engine();
+  look = () => store.announce({ queues: [], workers: [worker!.id], ended: [] });
+});
+
+afterAll(async () => {
+  await closeApps();
+  await database.drop();
+});
+
+/** Each time in another order of all that the two processes send to the database, and of what they hear of it. */
+async function interleave(times: number, scenario: (seed: number) => Promise<void>): Promise<Set<string>> {
+  const orders = new Set<string>();
+  for (let seed = 1; seed <= times; seed++) {
+    await interleaving.run(seed, () => scenario(seed));
+    orders.add(interleaving.trace.join());
+  }
+  return orders;
+}
+
+describe('In no order of a park and what happens meanwhile is a wake-up lost:', () => {
+  it('54. two signals from two processes, 500 interleavings', async () => {
+    const orders = await interleave(500, async () => {
+      const run = await app.orchestrator.start(Waits, undefined);
+      await Promise.all([app.orchestrator.signal(run.id, Go, 'here'), other.orchestrator.signal(run.id, Go, 'there')]);
+
+      expect((await run.result()).toSorted()).toEqual(['here', 'there']);
+    });
+
+    expect(orders.size).toBeGreaterThan(400);
+  });
+
+  it('the ends of two children in another process', async () => {
+    await interleave(150, async () => {
+      const run = await app.orchestrator.start(Calls, undefined);
+
+      expect(await run.result()).toEqual(['one', 'two']);
+    });
+  });
+
+  it('a timer that comes due', async () => {
+    await interleave(100, async (seed) => {
+      const run = await app.orchestrator.start(Sleeps, undefined);
+      const result = run.result();
+      await moveClock(database, seed * HOUR_MS);
+      // The regular look, which finds that the time has moved, comes at some moment of this.
+      await look();
+
+      expect(await result).toBe('woke');
+    });
+  });
+
+  it('a cancellation from another process', async () => {
+    await interleave(150, async (seed) => {
+      const run = await app.orchestrator.start(seed % 2 ? Waits : Sleeps, undefined);
+      const result = run.result();
+      result.catch(() => {});
+      await other.orchestrator.cancel(run.id);
+
+      await expect(result).rejects.toMatchObject({ code: 'RUN_CANCELLED' });
+    });
+  });
+});
