@@ -97,6 +97,7 @@ export {
   type CancelCount,
   type CancelOptions,
   type ChildFilter,
+  type ForkOptions,
   Orchestrator,
   type RunHandle,
   type SignalWithStartOptions,

@@ -111,7 +111,7 @@ describe('The package', () => {
     expect(membersOf(Orchestrator)).toEqual(
       expect.arrayContaining([
         ...['start', 'startMany', 'execute', 'result', 'get', 'findByKey', 'history', 'tree', 'list', 'listChildren'],
-        ...['cancel', 'retry', 'delete'],
+        ...['cancel', 'retry', 'delete', 'fork'],
         ...['signal', 'signalWithStart'],
         ...['explain'],
       ]),

@@ -124,7 +124,8 @@ export class ChildWaitCommand extends Command implements ChildStartListener {
     const { link, onTimeout, timeoutMs } = this.plan;
     this.wakeAt = null;
     this.isTimedOut = true;
-    if (onTimeout === 'cancel') this.execution.cancelRun(link.id, `its parent's wait timed out after ${timeoutMs} ms`);
+    if (onTimeout === 'cancel' && link.isChild)
+      this.execution.cancelRun(link.id, `its parent's wait timed out after ${timeoutMs} ms`);
     this.execution.settle(this, { status: 'timeout', childId: link.id });
   }
 
@@ -145,7 +146,7 @@ export class ChildWaitCommand extends Command implements ChildStartListener {
       if (this.hasNoChild) this.cancelled();
       return;
     }
-    if (newRun && !link.end) this.execution.cancelRun(link.id, error.reason ?? 'left behind');
+    if (newRun && link.isChild && !link.end) this.execution.cancelRun(link.id, error.reason ?? 'left behind');
     super.cancel(error);
   }
 

@@ -1,5 +1,5 @@
 import { ChildRefConflictError } from './errors.js';
-import type { NewRun, RecordedChild, RunEnd } from './store.js';
+import type { NewRun, RecordedOutcome, RecordedRun, RunEnd } from './store.js';
 import type { RunStatus } from './run.js';
 import type { ChildStartListener } from './child-starts.js';
 import type { RunExecution } from './run-execution.js';
@@ -25,7 +25,7 @@ export interface ChildLink {
   end: RunEnd | undefined;
   /** The code of this pass has asked for it. */
   isAsked: boolean;
-  /** Started by an earlier generation of this run: the code of this one need not ask for it. */
+  /** Started by an earlier generation of this run, or by the run that this is a fork of: the code need not ask for it. */
   carriedOver: boolean;
   /** Its end wakes this run. */
   wakesUs: boolean;
@@ -55,9 +55,9 @@ export class ChildLinks {
 
   constructor(
     private readonly execution: RunExecution,
-    recorded: readonly RecordedChild[],
+    recorded: RecordedRun | undefined,
   ) {
-    for (const child of recorded) {
+    for (const child of recorded?.children ?? []) {
       this.add({
         ...child,
         isChild: true,
@@ -68,6 +68,7 @@ export class ChildLinks {
         starting: undefined,
       });
     }
+    for (const outcome of recorded?.outcomes ?? []) this.addShared(outcome);
   }
 
   /** A child that closes with this run has been started. */
@@ -104,6 +105,10 @@ export class ChildLinks {
   /** The child of that ref, as there is one or as it will be started. Throws {@link ChildRefConflictError}. */
   ask(request: ChildRequest): ChildLink {
     const known = this.byRef.get(request.ref);
+    if (known?.workflow === '') {
+      known.workflow = request.workflow;
+      known.inputDigest = request.newRun.inputDigest;
+    }
     if (known && !this.isReplacedByRetry(known, request)) {
       const difference = this.differenceOf(known, request);
       if (difference && !isMissing(known) && request.isExplicit)
@@ -143,25 +148,15 @@ export class ChildLinks {
   addStranger(id: string): ChildLink {
     const known = this.byId.get(id);
     if (known) return known;
-    const link: ChildLink = {
-      id,
-      ref: id,
-      workflow: '',
-      inputDigest: '',
-      scope: '',
-      isChild: false,
-      closesWithParent: false,
-      cascades: false,
-      isDurable: true,
-      status: 'pending',
-      end: undefined,
-      isAsked: true,
-      carriedOver: false,
-      wakesUs: false,
-      starting: undefined,
-    };
+    const link = stranger(id);
     this.byId.set(id, link);
     return link;
+  }
+
+  /** The child of a run that this one is a fork of: the shared history knows it by its ref and its id. */
+  private addShared({ scope, name, childId }: RecordedOutcome): void {
+    if (childId === null || scope !== '' || name === childId || this.byId.has(childId) || this.byRef.has(name)) return;
+    this.add({ ...stranger(childId), ref: name, isAsked: false, carriedOver: true });
   }
 
   /** Calls back when the run has ended, which may be at once. */
@@ -231,4 +226,25 @@ export class ChildLinks {
 /** The history has it, and this pass has not come to it. */
 function isMissing({ isAsked, carriedOver }: ChildLink): boolean {
   return !isAsked && !carriedOver;
+}
+
+/** A run that was not started by this one; what it was started with is not known. */
+function stranger(id: string): ChildLink {
+  return {
+    id,
+    ref: id,
+    workflow: '',
+    inputDigest: '',
+    scope: '',
+    isChild: false,
+    closesWithParent: false,
+    cascades: false,
+    isDurable: true,
+    status: 'pending',
+    end: undefined,
+    isAsked: true,
+    carriedOver: false,
+    wakesUs: false,
+    starting: undefined,
+  };
 }

@@ -4,9 +4,10 @@ import { createHash } from 'node:crypto';
 export class DeterministicSource {
   private counter = 0;
 
-  constructor(private readonly seed: string) {}
+  /** The seed is asked for at each draw: in a shared history it changes on the way. */
+  constructor(private readonly seed: () => string) {}
 
   bytes(): Buffer {
-    return createHash('sha256').update(`${this.seed}:${this.counter++}`).digest();
+    return createHash('sha256').update(`${this.seed()}:${this.counter++}`).digest();
   }
 }

@@ -2,6 +2,7 @@ import type { Observable } from 'rxjs';
 import { v7 as uuid } from 'uuid';
 import { currentFrame } from './branch.js';
 import type { FlowClass, InputOf, OutputOf, WorkflowClass, WorkflowReference } from './definition.js';
+import { digestOf } from './digest.js';
 import { type Duration, parseDuration } from './duration.js';
 import type { Engine } from './engine.js';
 import { InsideRunError, RunConflictError, RunNotFinishedError, RunNotFoundError, ValidationError } from './errors.js';
@@ -13,7 +14,7 @@ import type { HistoryEntry, Page, RunDetails, RunStatus, RunSummary, RunTree } f
 import type { PayloadAndOptions, RunRef, SendSignal, Signal, SignalOptions } from './signal.js';
 import { checkSent, toNewSignal } from './signal-sender.js';
 import type { ListFilter, NewRun, StartResult } from './store.js';
-import { type StartOptions, toNewRun } from './start-options.js';
+import { check, type StartOptions, toNewRun } from './start-options.js';
 
 /** A run that was started, or found by its key. */
 export interface RunHandle<Output = unknown> {
@@ -40,6 +41,15 @@ export interface CancelCount {
   cancelled: number;
   requested: number;
 }
+
+export interface ForkOptions {
+  /** The first step that is not shared: its name, and the number of its call where that is not the first (`'charge#2'`). */
+  fromStep: string;
+  /** Default: the input of the original. */
+  input?: unknown;
+}
+
+const FORK_OPTIONS = new Set(['fromStep', 'input']);
 
 export type ChildFilter = Pick<ListFilter, 'status' | 'limit' | 'cursor'>;
 
@@ -281,6 +291,29 @@ export class Orchestrator {
   }
 
   /**
+   * Starts a run that shares the history of another before a step, and goes on from there: with the same input, or with the one
+   * that is given. The original is not touched, whatever its status; children that the shared history has are not started again.
+   * @throws RunNotFoundError, ValidationError (no such step), PayloadError
+   */
+  async fork<Output = unknown>(runId: string, options: ForkOptions): Promise<RunHandle<Output>> {
+    const engine = await this.engine();
+    check(
+      `The options of fork('${runId}')`,
+      { ...options, fromStep: (options.fromStep as string | undefined) ?? null },
+      FORK_OPTIONS,
+    );
+    const newId = uuid();
+    const input = Object.hasOwn(options, 'input')
+      ? { stored: engine.serializer.encode(options.input, 'the input of the fork'), digest: digestOf(options.input) }
+      : undefined;
+    const fork = await engine.store.fork({ runId, newId, fromStep: options.fromStep, input });
+    if (!fork) throw new RunNotFoundError(runId);
+    if ('steps' in fork) throw unknownStep(runId, options.fromStep, fork.steps);
+    engine.woken(fork.woken);
+    return this.handle<Output>({ id: newId, started: true });
+  }
+
+  /**
    * Deletes a finished run and all its descendants, with their histories; its key is free again. Refused while one of them
    * is active, or an active run needs one: its parent, or a run that waits for it.
    * @throws RunNotFoundError, RunNotFinishedError
@@ -321,7 +354,13 @@ export class Orchestrator {
 
   private handleOf<Output>(run: NewRun, { result, options, isUncommitted }: Started): RunHandle<Output> {
     checkConflict(run, result, options);
-    const { id, started } = result;
+    return this.handle(result, isUncommitted);
+  }
+
+  private handle<Output>(
+    { id, started }: Pick<StartResult, 'id' | 'started'>,
+    isUncommitted?: IsUncommitted,
+  ): RunHandle<Output> {
     return {
       id,
       started,
@@ -362,6 +401,12 @@ function conflictOf(run: NewRun, result: StartResult, options: StartOptions): Ru
   return options.onConflict === 'reject'
     ? new RunConflictError(run.workflow, run.key, result.id, 'rejected')
     : undefined;
+}
+
+function unknownStep(runId: string, fromStep: string, steps: string[]): ValidationError {
+  const known = steps.length ? `it has ${steps.map((step) => `'${step}'`).join(', ')}` : 'it has none';
+  const message = `run ${runId} has no step '${fromStep}' on record; ${known}`;
+  return new ValidationError('fromStep', [{ message, path: ['fromStep'] }]);
 }
 
 /** What an active run has to do with the run that was to be deleted. */

@@ -25,7 +25,7 @@ import { SignalBuffer } from './signal-buffer.js';
 import type { Attributes, WaitingFor } from './run.js';
 import { RunInputs } from './run-inputs.js';
 import { cancelledBy, type CodeEnd, endOf, failure, moveOfReturn } from './run-end.js';
-import { seedOf } from './seed.js';
+import { seedAfter } from './seed.js';
 import type { PayloadSerializer } from './serialization.js';
 import type { StepAttempt } from './step-execution.js';
 import type {
@@ -138,9 +138,9 @@ export class RunExecution {
   ) {
     this.clock = host.clock;
     this.serializer = host.serializer;
-    this.source = new DeterministicSource(seedOf(run));
+    this.source = new DeterministicSource(() => seedAfter(this.deliveredSeq, run));
     this.history = new History(recorded?.outcomes);
-    this.children = new ChildLinks(this, recorded?.children ?? []);
+    this.children = new ChildLinks(this, recorded);
     this.writes = new WriteBuffer(run, host, (result, write) => this.committed(result, write));
     this.childStarts = new ChildStarts(this, this.writes);
     this.runTime = Math.floor(run.startedAt);

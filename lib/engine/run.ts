@@ -44,6 +44,8 @@ interface RunFacts {
   parentId: string | undefined;
   /** The name its parent gave it. */
   ref: string | undefined;
+  /** The run whose history it shares up to a step. */
+  forkedFrom: string | undefined;
   /** The topmost run of its family; its own id when it has no parent. */
   rootId: string;
   /** 1 for a root. */

@@ -120,6 +120,7 @@ const flag = (value: unknown) =>
 
 const FORMS: Record<string, (value: unknown) => string | undefined> = {
   key: text,
+  fromStep: text,
   onConflict: oneOf('existing', 'reject'),
   delay: duration,
   timeout: duration,

@@ -21,6 +21,7 @@ export function toClaimedRun(run: NewRun, result: StartResult): ClaimedRun {
     wakes: 0,
     recoveries: 0,
     generation: 0,
+    ancestors: null,
     startedAt: result.at,
     deadline: result.deadline,
     cancel: null,

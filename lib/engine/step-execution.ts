@@ -308,7 +308,7 @@ export class RunningAttempt implements StepAttempt {
   }
 
   get source(): DeterministicSource {
-    return (this.ownSource ??= new DeterministicSource(`${seedOf(this.execution.run)}/${this.scope}`));
+    return (this.ownSource ??= new DeterministicSource(() => `${seedOf(this.execution.run)}/${this.scope}`));
   }
 
   /** While all that the body does is wait, the run may be parked; the timeout starts anew afterwards. */

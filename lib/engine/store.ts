@@ -11,6 +11,7 @@ import type {
   RunTree,
   TerminalStatus,
 } from './run.js';
+import type { Ancestor } from './seed.js';
 
 /*
  * The engine's only door to the database: transitions, never rows. Payloads are stored text (PayloadSerializer), times
@@ -48,6 +49,9 @@ export interface Store {
   cancel(runIds: readonly string[], request: CancelRequest): Promise<CancelResult>;
   /** Makes a finished or blocked run claimable again, without the outcomes that made it end. */
   retry(runId: string): Promise<{ status: RunStatus; retried: boolean; woken: WokenRun[] } | undefined>;
+
+  /** Starts a run that shares the history of another before a step; undefined when there is no such run. */
+  fork(request: ForkRequest): Promise<Fork | undefined>;
 
   /** Deletes a finished run with all its descendants; undefined when there is no such run. */
   delete(runId: string): Promise<Deletion | undefined>;
@@ -230,7 +234,9 @@ export interface ClaimedRun {
   recoveries: number;
   /** How often it has continued as new. */
   generation: number;
-  /** When its history begins: the run's start, or its continuation. */
+  /** Of a fork: whose history it shares, the oldest first. */
+  ancestors: Ancestor[] | null;
+  /** When its history begins: the run's start, its continuation, or the beginning of the history that it shares. */
   startedAt: number;
   deadline: number | null;
   cancel: CancelMark | null;
@@ -473,6 +479,18 @@ export interface CancelResult {
   /** Parents and watchers of those that ended. */
   woken: WokenRun[];
 }
+
+export interface ForkRequest {
+  runId: string;
+  newId: string;
+  /** The step with the number of its call. */
+  fromStep: string;
+  /** Undefined: the input of the original. */
+  input: { stored: string | null; digest: string } | undefined;
+}
+
+/** The new run; or, when the original has no such step, those that it has. */
+export type Fork = { woken: WokenRun[] } | { steps: string[] };
 
 /** Undefined hindrance: the runs are gone. */
 export interface Deletion {

@@ -301,7 +301,10 @@ export class Worker implements ExecutionHost {
       const recorded = await this.parts.store.loadHistories([run.id]);
       // Without its lease, stopped or under another id by now, this worker has handed the run back, or will.
       if (workerId !== this.id || !this.hasLease || this.isStopped) return;
-      this.takeOn({ ...run, ...next, input, recoveries: 0, cancel: null, fresh: false }, recorded.get(run.id));
+      this.takeOn(
+        { ...run, ...next, input, ancestors: null, recoveries: 0, cancel: null, fresh: false },
+        recorded.get(run.id),
+      );
     }).finally(() => {
       this.reserved--;
       this.slotFreed(run.queue);

@@ -1,4 +1,5 @@
 import type { Attributes, RunStatus } from '../engine/run.js';
+import type { Ancestor } from '../engine/seed.js';
 import { fromSqlText, type PayloadSerializer, toSqlText } from '../engine/serialization.js';
 import type {
   CancelMark,
@@ -231,6 +232,7 @@ export interface ClaimRow {
   wakes: number;
   recoveries: number;
   generation: number;
+  ancestors: string | null;
   fresh: boolean;
   started_at: number;
   deadline: number | null;
@@ -259,6 +261,7 @@ export function claimFromRow(row: ClaimRow): ClaimedRun {
     wakes: row.wakes,
     recoveries: row.recoveries,
     generation: row.generation,
+    ancestors: row.ancestors === null ? null : (JSON.parse(row.ancestors) as Ancestor[]),
     startedAt: row.started_at,
     deadline: row.deadline,
     cancel: cancelFromRow(row.cancel_requested_at, row.cancel_reason),

@@ -198,6 +198,7 @@ export class RunQueries {
       state: this.serializer.show(row.state),
       parentId: row.parentId ?? undefined,
       ref: name(row.ref),
+      forkedFrom: row.forkedFrom ?? undefined,
       rootId: row.rootId,
       depth: row.depth,
       createdAt: row.createdAt,

@@ -17,6 +17,8 @@ import type {
   Effects,
   Gate,
   Heartbeat,
+  Fork,
+  ForkRequest,
   Hints,
   ListFilter,
   NewRun,
@@ -39,6 +41,7 @@ import type {
 import { Canceller } from './canceller.js';
 import { CALL_PATIENCE_MS, Database, type Run } from './database.js';
 import { deleteFamily } from './delete-family.js';
+import { fork } from './fork.js';
 import { isUuid } from './is-uuid.js';
 import { QueuesOnTypeOrm } from './queue-store.js';
 import { reopen } from './reopen.js';
@@ -391,6 +394,11 @@ export class TypeOrmStore implements Store {
   retry(runId: string): Promise<{ status: RunStatus; retried: boolean; woken: WokenRun[] } | undefined> {
     if (!isUuid(runId)) return Promise.resolve(undefined);
     return this.called(() => this.database.transaction((run) => reopen(run, this.sql, this.serializer, runId)));
+  }
+
+  fork(request: ForkRequest): Promise<Fork | undefined> {
+    if (!isUuid(request.runId)) return Promise.resolve(undefined);
+    return this.called(() => this.database.transaction((run) => fork(run, this.sql, this.serializer, request)));
   }
 
   /** Repeated after a lost reply, it finds nothing more: then it was done. */

@@ -316,6 +316,8 @@ describe('With 100,000 runs', () => {
     supersedeFailed: [id(5)],
     reopenRun: [id(5)],
     continueRun: [id(5), '1', 0, 1],
+    lockOriginal: [id(5)],
+    forkRun: [id(5), id(900_002), [1], 1, false, null, null, null],
     lockFamily: [id(5)],
     findUsers: [id(5), ids],
     deleteRuns: [ids],

@@ -135,6 +135,13 @@ export class RunEntity {
   @Column('timestamptz', { name: 'history_begins_at', nullable: true })
   historyBeginsAt!: Date | null;
 
+  /** The run that it is a fork of, and JSON of Ancestor[]. */
+  @Column('uuid', { name: 'forked_from', nullable: true })
+  forkedFrom!: string | null;
+
+  @Column('text', { nullable: true })
+  ancestors!: string | null;
+
   /** Started by an earlier generation of its parent. */
   @Column('boolean', { name: 'carried_over', default: false })
   carriedOver!: boolean;

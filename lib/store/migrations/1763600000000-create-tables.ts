@@ -83,6 +83,8 @@ const UP = [
     recovered_seq integer not null default 0,
     generation integer not null default 0,
     history_begins_at timestamptz,
+    forked_from uuid,
+    ancestors text,
     carried_over boolean not null default false,
     ready_at timestamptz,
     wake_at timestamptz,

@@ -8,6 +8,7 @@ import { inputStatements } from './input.sql.js';
 import { queueStatements } from './queue.sql.js';
 import { startStatements } from './start.sql.js';
 import { heartbeatStatements } from './heartbeat.sql.js';
+import { forkStatements } from './fork.sql.js';
 import { inSchema } from './statement.js';
 import { transactionStatements } from './transaction.sql.js';
 import { wakeStatements } from './wake.sql.js';
@@ -28,6 +29,7 @@ export function allStatements(schema: string) {
       ...cancelStatements,
       ...continueStatements,
       ...deleteStatements,
+      ...forkStatements,
       ...workerStatements,
       ...inputStatements,
     },

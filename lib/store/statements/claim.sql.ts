@@ -23,7 +23,7 @@ set status = 'running',
 from candidate
 where r.id = candidate.id
 returning r.id, r.workflow, r.version, r.key, r.queue, r.priority, r.tenant, r.attributes, r.input, r.context,
-  r.parent_id, r.awaited, r.root_id, r.depth, r.epoch, r.wakes, r.recoveries, r.generation, candidate.fresh,
+  r.parent_id, r.awaited, r.root_id, r.depth, r.epoch, r.wakes, r.recoveries, r.generation, r.ancestors, candidate.fresh,
   extract(epoch from coalesce(r.history_begins_at, r.started_at))::float8 * 1000 as started_at,
   extract(epoch from r.deadline)::float8 * 1000 as deadline,
   extract(epoch from r.cancel_requested_at)::float8 * 1000 as cancel_requested_at, r.cancel_reason,

@@ -13,6 +13,7 @@ with continued as (
   set input = $2::text,
     generation = r.generation + 1,
     history_begins_at = @schema.engine_now(),
+    ancestors = null,
     epoch = r.epoch + 1,
     write_no = 0,
     recoveries = 0,
