@@ -587,6 +587,19 @@ describe('A transactional step', () => {
     await expect(orchestrator.list({ workflow: 'started-within' })).resolves.toMatchObject({ items: [{ id }] });
   });
 
+  it('25. may be old when it starts a run: a timeout counts from the start', async () => {
+    const Started = workflow('started-late', () => 'in time');
+    const dataSource = await openDataSource();
+    const { orchestrator } = await startApp({ database, providers: [Started], options: { dataSource } });
+
+    const run = await dataSource.transaction(async (manager) => {
+      await manager.query('select pg_sleep(2.1)');
+      return orchestrator.start(Started, undefined, { manager, timeout: '2s' });
+    });
+
+    await expect(run.result()).resolves.toBe('in time');
+  });
+
   it('has the steps that its body calls as parts of it, and refuses durable calls', async () => {
     const Child = workflow('child', () => 'child');
     const codes: unknown[] = [];

@@ -72,11 +72,13 @@ export const BEGINS = (run: string) =>
  * that an open transaction has inserted is waited for, in the order of keys everywhere, and for as long as `patience` says.
  * Takes: NEW_RUNS, worker id, definitions, lock timeout in ms (or null). Locks nothing but what it inserts.
  * Returns: id, status, deadline and time of each run that was inserted.
+ * The time is that of this statement, not that at which the transaction began: that may be one of the caller's, and old.
  */
 const insertRuns = `
 with request as (
-  select *, @schema.engine_now() as now, coalesce(to_timestamp(start_at / 1000), @schema.engine_now() + make_interval(secs => coalesce(delay_ms, 0) / 1000)) as due_at
+  select r.*, moment.now, coalesce(to_timestamp(start_at / 1000), moment.now + make_interval(secs => coalesce(delay_ms, 0) / 1000)) as due_at
   from ${NEW_RUNS.unnest('r', 1)}
+  cross join (select @schema.engine_now() + (clock_timestamp() - now()) as now) moment
 ),${headOfQueues('request', `$${after + 1}`)},${aliveWorker(`$${after}`, 'exists (select from request where eager)')},
 placed as (
   select r.*, ${BEGINS('r')} as begins
