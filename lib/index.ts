@@ -109,6 +109,7 @@ export { RunContext, type RunLogger, type Winner } from './engine/run-context.js
 export type {
   Attributes,
   HistoryEntry,
+  LogLine,
   Page,
   RunDetails,
   RunStatus,

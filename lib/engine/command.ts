@@ -44,6 +44,8 @@ export abstract class Command {
   /** The entry after whose delivery it was asked for, and the run's time then. */
   afterSeq = 0;
   askedAt = 0;
+  /** What the last attempt of a step has logged. */
+  logs: string | null = null;
   private isOpen = true;
   private resolvePromise!: (value: unknown) => void;
   private rejectPromise!: (error: unknown) => void;

@@ -318,6 +318,7 @@ export class RunExecution {
       error,
       attempts,
       finishedAt: due,
+      logs: command.logs,
     });
     this.checkParkingSoon();
   }
@@ -586,6 +587,7 @@ export class RunExecution {
       // Whole milliseconds: the database rounds what is finer, and ctx.now would show another time in a replay.
       finishedAt: Math.max(Math.floor(this.clock.now()), this.runTime),
       childId: outcome?.childId ?? null,
+      logs: command?.logs ?? null,
     };
   }
 

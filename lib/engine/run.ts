@@ -87,6 +87,18 @@ export type RunDetails = RunSummary & {
     | { status: 'pending' | 'running' | 'waiting' }
   );
 
+/** A line that the body of a step wrote through Nest's Logger. */
+export interface LogLine {
+  at: Date;
+  level: 'log' | 'error' | 'warn' | 'debug' | 'verbose' | 'fatal';
+  /** At most 1,000 characters of it. */
+  message: string;
+  /** Of the logger. */
+  context: string | undefined;
+  /** The attempt that wrote it. */
+  attempt: number;
+}
+
 /** One recorded outcome of a run. */
 export interface HistoryEntry {
   seq: number;
@@ -105,6 +117,8 @@ export interface HistoryEntry {
   startedAt: Date;
   finishedAt: Date;
   childId: string | undefined;
+  /** Of a step, in the order of its attempts: the last 100 of each. */
+  logs: LogLine[];
 }
 
 /** A run and its descendants. */

@@ -8,7 +8,8 @@ import { backoffMs, type ErrorKind, isRetryable, type RetryPolicy } from './retr
 import { cancellationOf, type Returned } from './run-end.js';
 import type { RunExecution } from './run-execution.js';
 import { seedOf } from './seed.js';
-import type { WaitingFor } from './run.js';
+import type { LogLine, WaitingFor } from './run.js';
+import { StepLog } from './step-log.js';
 import { reviveError } from './stored-error.js';
 import type { RecordedOutcome } from './store.js';
 import { StepProgress } from './step-progress.js';
@@ -55,6 +56,8 @@ export interface StepAttempt {
   readonly transaction: OpenTransaction | undefined;
   /** Whether its body may make durable calls that wait. */
   readonly mayWait: boolean;
+  /** Keeps a line that the body writes through a logger. */
+  log(line: Omit<LogLine, 'at' | 'attempt'>): void;
   /** A durable call inside the body has begun, or has stopped, to wait without running anything. */
   waits(delta: 1 | -1): void;
 }
@@ -178,6 +181,7 @@ export class StepCommand extends Command {
   private ended(attempt: RunningAttempt, returned: Returned): void {
     if (this.running !== attempt || !this.open) return;
     this.running = undefined;
+    this.logs = attempt.logs?.encode(this.execution.serializer) ?? null;
     attempt.stop();
     this.attempts++;
     if (this.unwindsBy) this.endCancelled(this.unwindsBy, returned);
@@ -257,6 +261,7 @@ export class RunningAttempt implements StepAttempt {
   private readonly timer: DeadlineTimer | undefined;
   private timedOut: ((error: StepTimeoutError) => void) | undefined;
   transaction: OpenTransaction | undefined;
+  logs: StepLog | undefined;
   private openWaits = 0;
   private isRunning = true;
   isActive = false;
@@ -309,6 +314,12 @@ export class RunningAttempt implements StepAttempt {
 
   get source(): DeterministicSource {
     return (this.ownSource ??= new DeterministicSource(() => `${seedOf(this.execution.run)}/${this.scope}`));
+  }
+
+  log(line: Omit<LogLine, 'at' | 'attempt'>): void {
+    if (!this.isRunning) return;
+    this.logs ??= new StepLog();
+    this.logs.add({ at: Math.floor(this.execution.clock.now()), attempt: this.facts.attempt, ...line });
   }
 
   /** While all that the body does is wait, the run may be parked; the timeout starts anew afterwards. */

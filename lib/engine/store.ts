@@ -288,6 +288,8 @@ export interface RecordedOutcome {
   startedAt: number;
   finishedAt: number;
   childId: string | null;
+  /** What the body of the step has logged; written, and only looked at by people. */
+  logs?: string | null;
 }
 
 export interface RecordedChild {

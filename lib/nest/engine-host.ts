@@ -28,6 +28,7 @@ import {
   type OrchestrationModuleOptions,
   toWorkerSettings,
 } from './module-options.js';
+import { observeLogger } from './logger-observer.js';
 import { StepEnhancers } from './step-enhancers.js';
 
 interface Connected {
@@ -63,6 +64,7 @@ export class EngineHost
   async onModuleInit(): Promise<void> {
     await this.connect();
     this.enhancers().apply();
+    if (this.options.worker !== false) observeLogger();
   }
 
   async onApplicationBootstrap(): Promise<void> {

@@ -127,6 +127,7 @@ export function outcomeToRow(runId: string, outcome: RecordedOutcome) {
     started_at: outcome.startedAt,
     finished_at: outcome.finishedAt,
     child_id: outcome.childId,
+    logs: outcome.logs ?? null,
   };
 }
 

@@ -5,6 +5,7 @@ import { isOutcome, NOTES } from '../engine/history.js';
 import {
   type HistoryEntry,
   isTerminal,
+  type LogLine,
   type Page,
   type RunDetails,
   type RunSummary,
@@ -13,6 +14,7 @@ import {
   type WaitingFor,
 } from '../engine/run.js';
 import { fromSqlText, type PayloadSerializer, toSqlText } from '../engine/serialization.js';
+import { logLinesOf } from '../engine/step-log.js';
 import type { ListFilter } from '../engine/store.js';
 import { HistoryEntity } from './entities/history.entity.js';
 import { RunEntity } from './entities/run.entity.js';
@@ -59,7 +61,18 @@ export class RunQueries {
   async history(runId: string): Promise<HistoryEntry[]> {
     if (!isUuid(runId)) return [];
     const rows = await this.dataSource.getRepository(HistoryEntity).find({ where: { runId }, order: { seq: 'ASC' } });
-    return rows.filter((row) => isOutcome(row.kind)).map((row) => this.toEntry(row));
+    const logs = this.logsOf(rows);
+    return rows.filter((row) => isOutcome(row.kind)).map((row) => this.toEntry(row, logs.get(callOf(row)) ?? []));
+  }
+
+  /** The log lines of each step, of attempts that were tried again too. */
+  private logsOf(rows: readonly HistoryEntity[]): Map<string, LogLine[]> {
+    const logs = new Map<string, LogLine[]>();
+    for (const row of rows) {
+      if (row.logs === null) continue;
+      logs.set(callOf(row), [...(logs.get(callOf(row)) ?? []), ...logLinesOf(row.logs, this.serializer)]);
+    }
+    return logs;
   }
 
   async outline(runId: string, limit: number): Promise<ExplainedEntry[]> {
@@ -212,7 +225,7 @@ export class RunQueries {
     return { ...facts, status: row.status, finishedAt: undefined };
   }
 
-  private toEntry(row: HistoryEntity): HistoryEntry {
+  private toEntry(row: HistoryEntity, logs: LogLine[]): HistoryEntry {
     return {
       seq: row.seq,
       ...identityOf(row),
@@ -223,8 +236,14 @@ export class RunQueries {
       startedAt: row.startedAt,
       finishedAt: row.finishedAt,
       childId: row.childId ?? undefined,
+      logs,
     };
   }
+}
+
+/** The call that a row is about: a step and its failed attempts have the same. */
+function callOf(row: HistoryEntity): string {
+  return JSON.stringify([row.kind === 'retry' ? 'step' : row.kind, row.scope, row.name, row.ordinal]);
 }
 
 function identityOf(row: HistoryEntity): Pick<HistoryEntry, 'kind' | 'name' | 'key'> {

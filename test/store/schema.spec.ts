@@ -232,7 +232,16 @@ describe('With 100,000 runs', () => {
   };
   const outcome = {
     ...{ run_id: id(90_001), seq: 9, kind: 'step', scope: '', name: 's', ordinal: 1, status: 'completed', digest: 'd' },
-    ...{ output: '1', error: null, attempts: 1, after_seq: 0, started_at: 0, finished_at: 0, child_id: null },
+    ...{
+      output: '1',
+      error: null,
+      attempts: 1,
+      after_seq: 0,
+      started_at: 0,
+      finished_at: 0,
+      child_id: null,
+      logs: null,
+    },
   };
   const newRun = {
     ...{

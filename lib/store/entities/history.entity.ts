@@ -52,4 +52,8 @@ export class HistoryEntity {
 
   @Column('uuid', { name: 'child_id', nullable: true })
   childId!: string | null;
+
+  /** What the body of a step has logged in this attempt. */
+  @Column('text', { nullable: true })
+  logs!: string | null;
 }

@@ -125,6 +125,7 @@ const UP = [
     started_at timestamptz not null,
     finished_at timestamptz not null,
     child_id uuid,
+    logs text,
     constraint history_pkey primary key (run_id, seq)
   )`,
   `create table @schema.worker (

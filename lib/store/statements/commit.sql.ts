@@ -35,6 +35,7 @@ export const OUTCOMES = new RowSet({
   started_at: 'float8',
   finished_at: 'float8',
   child_id: 'uuid',
+  logs: 'text',
 });
 
 export const CHILDREN = new RowSet({
@@ -115,10 +116,10 @@ owned as (
 ),
 recorded as (
   insert into @schema.history (
-    run_id, seq, kind, scope, name, ordinal, status, digest, output, error, attempts, after_seq, started_at, finished_at, child_id
+    run_id, seq, kind, scope, name, ordinal, status, digest, output, error, attempts, after_seq, started_at, finished_at, child_id, logs
   )
   select h.run_id, h.seq, h.kind, h.scope, h.name, h.ordinal, h.status, h.digest, h.output, h.error, h.attempts, h.after_seq,
-    to_timestamp(h.started_at / 1000), to_timestamp(h.finished_at / 1000), h.child_id
+    to_timestamp(h.started_at / 1000), to_timestamp(h.finished_at / 1000), h.child_id, h.logs
   from ${OUTCOMES.unnest('h', outcomesAt)}
   join owned on owned.id = h.run_id
   on conflict (run_id, seq) do nothing

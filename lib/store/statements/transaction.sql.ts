@@ -20,10 +20,10 @@ with owner as (
   for no key update of r
 )
 insert into @schema.history (
-  run_id, seq, kind, scope, name, ordinal, status, digest, output, error, attempts, after_seq, started_at, finished_at, child_id
+  run_id, seq, kind, scope, name, ordinal, status, digest, output, error, attempts, after_seq, started_at, finished_at, child_id, logs
 )
 select h.run_id, h.seq, h.kind, h.scope, h.name, h.ordinal, h.status, h.digest, h.output, h.error, h.attempts, h.after_seq,
-  to_timestamp(h.started_at / 1000), to_timestamp(h.finished_at / 1000), h.child_id
+  to_timestamp(h.started_at / 1000), to_timestamp(h.finished_at / 1000), h.child_id, h.logs
 from ${OUTCOMES.unnest('h', 2)}
 join owner on owner.id = h.run_id
 returning seq`;
