@@ -1,4 +1,5 @@
 import type { Command } from './command.js';
+import { UnreadablePayloadError } from './errors.js';
 import type { RunExecution } from './run-execution.js';
 
 /** What the bodies of a step say of their progress by heartbeats, over its attempts and over processes. */
@@ -21,8 +22,14 @@ export class StepProgress {
     return this.text;
   }
 
+  /** One that cannot be read is no failure of the attempt: the run is blocked. */
   get value(): unknown {
-    return this.execution.serializer.decode(this.text);
+    try {
+      return this.execution.serializer.decode(this.text);
+    } catch (error) {
+      if (error instanceof UnreadablePayloadError) this.execution.block(error);
+      throw error;
+    }
   }
 
   /** Without a progress it says that the attempt is alive. Throws PayloadError. */

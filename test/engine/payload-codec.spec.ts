@@ -217,14 +217,15 @@ describe('runs with encrypted payloads', () => {
 
   const statusOf = async ({ orchestrator }: TestApp, id: string) => (await orchestrator.get(id)).status;
 
-  it('have no plaintext in the database: input, output, error, state, child, retry', async () => {
+  it('have no plaintext in the database: input, output, error, state, child, retry, signal, answer, progress', async () => {
     const codec = new AesGcmPayloadCodec({ keys: [OLD], digestKey });
     const child = workflow<string, string>('secret-child', async (_, input) => `${input}, child: s3cret-child`);
     const secretive = workflow<{ pin: string }, string>('secretive', async ({ ctx, children }, { pin }) => {
       await ctx.setState({ seen: 's3cret-state' });
       const flaky = await ctx.step(
         'flaky',
-        ({ attempt }) => {
+        ({ attempt, heartbeat }) => {
+          heartbeat({ seen: 's3cret-progress' });
           if (attempt === 1) throw Object.assign(new Error('s3cret-attempt'), { field: 's3cret-field' });
           return 's3cret-output';
         },
@@ -236,28 +237,39 @@ describe('runs with encrypted payloads', () => {
           throw new NonRetryableError('s3cret-failure');
         })
         .catch(() => {});
-      return `${flaky}, ${answer}, s3cret-result`;
+      const signalled = await ctx.waitForSignal<string>('go');
+      const code = await ctx.waitForInput('code', { type: 'text' });
+      return `${flaky}, ${answer}, ${signalled}, ${code}, s3cret-result`;
     });
     const failing = workflow('secret-failing', () => Promise.reject(new Error('s3cret-end')));
     const app = await start([secretive, child, failing], codec);
 
     const run = await app.orchestrator.start(secretive, { pin: 's3cret-1234' }, { key: 'public' });
+    await app.orchestrator.signal(run.id, 'never awaited', 's3cret-buffered');
+    await app.orchestrator.signal(run.id, 'go', 's3cret-signal');
+    await until('it asks', async () => (await app.orchestrator.inputs.list()).items.length === 1);
+    const whileAsking = await everythingStored();
+    await app.orchestrator.inputs.provide(run.id, 'code', 's3cret-answer');
     const output = await run.result();
     const failed = await app.orchestrator.start(failing, undefined);
     await expect(failed.result()).rejects.toMatchObject({ cause: { message: 's3cret-end' } });
     const stored = await everythingStored();
     const history = await app.orchestrator.history(run.id);
 
-    expect(output).toBe('s3cret-output, s3cret-1234 s3cret-child-input, child: s3cret-child, s3cret-result');
+    expect(output).toBe(
+      's3cret-output, s3cret-1234 s3cret-child-input, child: s3cret-child, s3cret-signal, s3cret-answer, s3cret-result',
+    );
     expect(history.map((entry) => entry.error?.message ?? entry.output)).toEqual([
       's3cret-output',
       's3cret-1234 s3cret-child-input, child: s3cret-child',
       's3cret-failure',
+      's3cret-signal',
+      's3cret-answer',
     ]);
     expect((await app.orchestrator.get(run.id)).state).toEqual({ seen: 's3cret-state' });
     expect(stored).toContain('!aes-256-gcm:2025:');
     expect(stored).toContain('public');
-    expect(stored).not.toContain('s3cret');
+    expect(whileAsking + stored).not.toContain('s3cret');
     // Nor the plain digest of the input, from which a PIN is guessed at once.
     expect(stored).not.toContain(digestOf({ pin: 's3cret-1234' }));
     await expect(app.orchestrator.start(secretive, { pin: 'other' }, { key: 'public' })).rejects.toMatchObject({
@@ -371,6 +383,39 @@ describe('runs with encrypted payloads', () => {
 
     expect(await mended.orchestrator.result(run.id)).toBe('from the child');
     expect(await mended.orchestrator.history(run.id)).toMatchObject([{ kind: 'child', output: 'from the child' }]);
+  });
+
+  it('are blocked when the progress of a step cannot be read, and no attempt is used up', async () => {
+    const seen: unknown[] = [];
+    let isHeld = true;
+    const copying = workflow('copying-in-secret', ({ ctx }) =>
+      ctx.step(
+        'copy',
+        async ({ attempt, progress, heartbeat }) => {
+          seen.push([attempt, progress]);
+          heartbeat({ rows: 100 });
+          if (isHeld) await new Promise(() => {});
+        },
+        { retry: { maxAttempts: 1 } },
+      ),
+    );
+    const right = new AesGcmPayloadCodec({ keys: [OLD] });
+    const first = await start([copying], right);
+    const run = await first.orchestrator.start(copying, undefined);
+    await until('it beats', async () => (await first.orchestrator.get(run.id)).heartbeats.length === 1);
+    await first.crash();
+
+    const other = await start([copying]);
+    await until('it is blocked', async () => (await statusOf(other, run.id)) === 'blocked');
+    await other.close();
+    isHeld = false;
+    const last = await start([copying], right);
+
+    await last.orchestrator.result(run.id);
+    expect(seen).toEqual([
+      [1, undefined],
+      [1, { rows: 100 }],
+    ]);
   });
 
   it('are blocked when their cancellation cannot be read, and end cancelled when it can', async () => {
