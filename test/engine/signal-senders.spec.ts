@@ -335,7 +335,11 @@ describe('signalWithStart', () => {
   });
 
   it('with a manager is all or nothing, and sends nothing to a run with another input', async () => {
-    const { orchestrator } = await startApp({ database, providers: [Words], options: HINTS_ONLY });
+    const { orchestrator } = await startApp({
+      database,
+      providers: [Words],
+      options: { worker: { pollInterval: '100ms' } },
+    });
     const rolledBack = callers.transaction(async (manager) => {
       await orchestrator.signalWithStart(Words, 1, Go, 'gone', { key: 'k', manager });
       throw new Error('no');

@@ -22,6 +22,8 @@ let sql: pg.Pool;
 beforeEach(async () => {
   database = await createTestDatabase();
   sql = new pg.Pool({ connectionString: database.url, max: 1 });
+  // Its connection may still be closing when the database is dropped.
+  sql.on('error', () => {});
 });
 
 afterEach(async () => {
