@@ -65,6 +65,7 @@ export {
   RunNotFoundError,
   RunPoisonedError,
   RunTimeoutError,
+  ScheduleNotFoundError,
   SchemaBehindError,
   SignalTimeoutError,
   StepFailedError,
@@ -130,6 +131,10 @@ export {
 } from './engine/signal.js';
 export type { SignalWaitOptions } from './engine/signal-wait.js';
 export type { RunOptions, StartOptions } from './engine/start-options.js';
+export type { Missed, Overlap } from './engine/schedule.js';
+export type { DeclaredSchedule, ScheduleOptions, ScheduleRules, ScheduleTiming } from './engine/schedule-options.js';
+export type { Schedule, ScheduleFilter, ScheduleSummary } from './engine/schedule-store.js';
+export type { Schedules } from './engine/schedules.js';
 export type { StepContext } from './engine/step-execution.js';
 export type { ListFilter } from './engine/store.js';
 export { causedBy, rootCause, type StoredError } from './engine/stored-error.js';

@@ -88,6 +88,7 @@ describe('The package', () => {
       'InsideStepError',
       'NotInTransactionError',
       'RunPoisonedError',
+      'ScheduleNotFoundError',
       'UnreadablePayloadError',
       'stopEmbeddedPostgres',
     ];

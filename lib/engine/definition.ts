@@ -1,5 +1,6 @@
 import { type Duration, tryParseDuration } from './duration.js';
 import type { ExplainedGroup, ExplainedStep } from './explain.js';
+import { declaredProblems, type DeclaredSchedule } from './schedule-options.js';
 import { type ErrorKind, type RetryOptions, retryProblems } from './retry-policy.js';
 
 /** What a workflow class has: its code. `run` may be async or not. */
@@ -67,6 +68,8 @@ export interface WorkflowOptions {
   timeout?: Duration;
   /** How long the clean-up of a cancelled run may take. Default `'1m'`. */
   cancelTimeout?: Duration;
+  /** What starts its runs at times: `[{ cron: '0 9 * * *', timeZone: 'Europe/Oslo' }]`. Each process brings them up to date at its boot. */
+  schedules?: DeclaredSchedule[];
   /** The engine (`forRoot({ name })`) that runs it, where a process has several. */
   orchestration?: string;
 }
@@ -119,6 +122,7 @@ export interface WorkflowDefinition {
   queue: string;
   timeoutMs: number | undefined;
   cancelTimeoutMs: number;
+  schedules: readonly DeclaredSchedule[];
   /** The class, for those who name a workflow by it. */
   target: WorkflowClass | FlowClass;
   isFlow: boolean;
@@ -138,6 +142,7 @@ const WORKFLOW_OPTIONS = new Set<string>([
   'queue',
   'timeout',
   'cancelTimeout',
+  'schedules',
   'orchestration',
 ] satisfies (keyof WorkflowOptions)[]);
 const STEP_OPTIONS = new Set<string>([
@@ -163,7 +168,11 @@ export function workflowProblems(options: WorkflowOptions): string[] {
   if (options.version !== undefined && !(Number.isInteger(options.version) && options.version >= 1)) {
     problems.push(`version must be a whole number from 1, not ${String(options.version)}`);
   }
-  return [...problems, ...durationProblems({ timeout: options.timeout, cancelTimeout: options.cancelTimeout })];
+  return [
+    ...problems,
+    ...durationProblems({ timeout: options.timeout, cancelTimeout: options.cancelTimeout }),
+    ...schedulesProblems(options.schedules),
+  ];
 }
 
 /** What is wrong with the options of a step. */
@@ -192,6 +201,13 @@ export function needsDataSource(): string {
   return (
     'transactional: true needs a TypeORM DataSource of the app, in whose transactions its body writes: register one with ' +
     'TypeOrmModule, or give forRoot a `dataSource` (instead of a `connection`)'
+  );
+}
+
+function schedulesProblems(schedules: DeclaredSchedule[] = []): string[] {
+  if (!Array.isArray(schedules)) return ['schedules must be a list'];
+  return schedules.flatMap((schedule, index) =>
+    declaredProblems(schedule).map((problem) => `schedules[${index}]: ${problem}`),
   );
 }
 

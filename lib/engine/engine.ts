@@ -6,6 +6,7 @@ import type { EventSink } from './events.js';
 import type { WorkflowRegistry } from './registry.js';
 import { InputVerdicts } from './input-verdicts.js';
 import { Results } from './results.js';
+import type { Fired } from './schedule-store.js';
 import type { PayloadSerializer } from './serialization.js';
 import { SignalQueue } from './signal-queue.js';
 import { StartQueue } from './start-queue.js';
@@ -166,6 +167,12 @@ export class Engine {
     if (this.worker) return this.worker.noticeCancelled(result);
     for (const { id, watched } of result.ended) if (watched) this.hints.ended(id);
     this.woken([...result.unwinding, ...result.woken]);
+  }
+
+  /** A schedule was triggered. */
+  fired({ started, cancelled }: Fired): void {
+    if (cancelled) this.announceCancel(cancelled);
+    this.woken(started);
   }
 
   /** Runs have become claimable, or something happened to them where they execute. */

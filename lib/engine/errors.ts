@@ -148,6 +148,16 @@ export class RunNotFoundError extends OrchestrationError {
   }
 }
 
+/** There is no schedule with that id. */
+export class ScheduleNotFoundError extends OrchestrationError {
+  readonly code = 'SCHEDULE_NOT_FOUND';
+  override readonly statusCode = 404;
+
+  constructor(readonly scheduleId: string) {
+    super(`There is no schedule '${scheduleId}'. orchestrator.schedules.list() shows those that there are.`);
+  }
+}
+
 /** The key belongs to a run that was started with another input, or `onConflict: 'reject'` was asked for. */
 export class RunConflictError extends OrchestrationError {
   readonly code = 'RUN_CONFLICT';

@@ -15,6 +15,7 @@ import type { PayloadAndOptions, RunRef, SendSignal, Signal, SignalOptions } fro
 import { checkSent, toNewSignal } from './signal-sender.js';
 import type { ListFilter, NewRun, StartResult } from './store.js';
 import { check, type StartOptions, toNewRun } from './start-options.js';
+import { Schedules } from './schedules.js';
 
 /** A run that was started, or found by its key. */
 export interface RunHandle<Output = unknown> {
@@ -78,6 +79,9 @@ export class Orchestrator {
   /** The queues: what waits there, pausing them, their limits at run time. */
   readonly queues: Queues;
 
+  /** What starts runs at times. */
+  readonly schedules: Schedules;
+
   constructor(
     private readonly engine: () => Promise<Engine>,
     /** What happens to runs in this process. */
@@ -85,6 +89,7 @@ export class Orchestrator {
   ) {
     this.inputs = new Inputs(engine);
     this.queues = new Queues(engine);
+    this.schedules = new Schedules(engine, (run) => this.handle(run));
   }
 
   /**
@@ -354,7 +359,7 @@ export class Orchestrator {
 
   private handleOf<Output>(run: NewRun, { result, options, isUncommitted }: Started): RunHandle<Output> {
     checkConflict(run, result, options);
-    return this.handle(result, isUncommitted);
+    return this.handle<Output>(result, isUncommitted);
   }
 
   private handle<Output>(

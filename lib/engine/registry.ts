@@ -33,6 +33,11 @@ export class WorkflowRegistry {
     return [...this.byId.keys()];
   }
 
+  /** Of each workflow the highest version. */
+  newest(): WorkflowDefinition[] {
+    return [...this.newestByName.values()];
+  }
+
   /** Every queue that a definition names. */
   queues(): string[] {
     return [...new Set([...this.byId.values()].map((definition) => definition.queue))];

@@ -12,6 +12,7 @@ import type {
   TerminalStatus,
 } from './run.js';
 import type { Ancestor } from './seed.js';
+import type { ScheduleStore } from './schedule-store.js';
 
 /*
  * The engine's only door to the database: transitions, never rows. Payloads are stored text (PayloadSerializer), times
@@ -99,6 +100,8 @@ export interface Store {
   outline(runId: string, limit: number): Promise<ExplainedEntry[]>;
   tree(runId: string): Promise<RunTree | undefined>;
   list(filter: ListFilter): Promise<Page<RunSummary>>;
+  readonly schedules: ScheduleStore;
+
   /** Names and versions that live workers register. */
   liveDefinitions(): Promise<{ workflow: string; version: number }[]>;
 }
@@ -527,6 +530,8 @@ export interface Beat {
   gates: Gate[];
   /** The next timer of any run, epoch ms. */
   nextWakeAt: number | null;
+  /** When the next tick of any schedule is due, epoch ms. */
+  nextTickAt: number | null;
   expiredWorkers: boolean;
   /** Executing runs that are another worker's now, or ended by force. */
   lost: string[];

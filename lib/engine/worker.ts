@@ -13,6 +13,7 @@ import { QueueGates } from './queue-gates.js';
 import type { WorkflowRegistry } from './registry.js';
 import { isTerminal } from './run.js';
 import { type ExecutionHost, RunExecution } from './run-execution.js';
+import type { Fired } from './schedule-store.js';
 import { endsByParent } from './run-end.js';
 import { reportEnd, reportStart, reportWrite } from './run-reports.js';
 import type { PayloadSerializer } from './serialization.js';
@@ -39,6 +40,7 @@ import type {
   Store,
   WokenRun,
 } from './store.js';
+import { TickTimer } from './tick-timer.js';
 import type { Transactions } from './transactions.js';
 import type { WriteBuffer } from './write-buffer.js';
 
@@ -96,6 +98,7 @@ export class Worker implements ExecutionHost {
   private readonly gates: QueueGates;
   private readonly beatTimer = new DeadlineTimer(() => void this.beat());
   private readonly wakeTimer = new DeadlineTimer(() => void this.wakeDue());
+  private readonly ticks: TickTimer;
   private readonly leaseTimer = new DeadlineTimer(() => this.selfStop());
   private nextWakeAt: number | null = null;
   private reserved = 0;
@@ -121,6 +124,13 @@ export class Worker implements ExecutionHost {
     this.heartbeats = new HeartbeatBuffer(parts.store, parts.warn);
     this.signalLooks = new SignalLooks(parts.store, parts.warn, () => this.isStopped);
     this.gates = new QueueGates(parts.store.queues, this);
+    this.ticks = new TickTimer({
+      store: parts.store.schedules,
+      clock: parts.clock,
+      guard: (work) => this.guard(work),
+      fired: (fired) => this.noticeFired(fired),
+      warn: parts.warn,
+    });
     this.parkedRuns = new LRUCache({
       max: settings.stickyRuns,
       dispose: (execution, _id, reason) => {
@@ -158,7 +168,7 @@ export class Worker implements ExecutionHost {
     this.isDraining = true;
     await this.drained(this.settings.shutdownTimeoutMs);
     this.isStopped = true;
-    for (const timer of [this.beatTimer, this.wakeTimer, this.leaseTimer]) timer.clear();
+    for (const timer of [this.beatTimer, this.wakeTimer, this.leaseTimer, this.ticks]) timer.clear();
     this.gates.stop();
     for (const execution of this.executions.values()) execution.drop('The worker shuts down');
     this.executions.clear();
@@ -503,6 +513,12 @@ export class Worker implements ExecutionHost {
     this.noticeElsewhere([...unwinding, ...woken]);
   }
 
+  /** Schedules have started runs, and perhaps cancelled the ones before. */
+  noticeFired({ started, cancelled }: Fired): void {
+    if (cancelled) this.noticeCancelled(cancelled);
+    this.noticeElsewhere(started);
+  }
+
   private dropEnded(runId: string): void {
     const execution = this.executions.get(runId) ?? this.parkedRuns.peek(runId);
     if (!execution) return;
@@ -569,6 +585,7 @@ export class Worker implements ExecutionHost {
   private async attendTo(beat: Beat): Promise<void> {
     if (this.gates.update(beat.gates) || beat.ready) this.claimSoon();
     if (beat.nextWakeAt !== null) this.wakeAt(beat.nextWakeAt);
+    this.ticks.set(beat.nextTickAt);
     // The database's clock may have moved on since: a failover, or a test that moves the time.
     this.armWakeTimer();
     for (const { id, wakes, cancel } of beat.attention) {

@@ -13,6 +13,7 @@ import { needsDataSource } from '../engine/definition.js';
 import { DefinitionError } from '../engine/errors.js';
 import type { RunEvent } from '../engine/events.js';
 import { WorkflowRegistry } from '../engine/registry.js';
+import { declareSchedules } from '../engine/schedules.js';
 import { PayloadSerializer } from '../engine/serialization.js';
 import { AppTransactions } from '../store/app-transactions.js';
 import { Database } from '../store/database.js';
@@ -69,6 +70,7 @@ export class EngineHost
 
   async onApplicationBootstrap(): Promise<void> {
     const { engine } = await this.connect();
+    await declareSchedules(engine);
     this.started = engine.worker?.start();
     await this.started;
   }

@@ -7,6 +7,8 @@ import {
   workflowProblems,
 } from '../engine/definition.js';
 import { parseDuration } from '../engine/duration.js';
+import { WorkflowRegistry } from '../engine/registry.js';
+import { declaredId } from '../engine/schedules.js';
 import { stepProblemsOf, transactionalStepsOf, workflowOptionsOf } from './decorators.js';
 import { explainedStepsOf, flowCode, flowProblemsOf, isFlow } from './flows.js';
 import { engineNameOf } from './tokens.js';
@@ -58,7 +60,11 @@ export function explore(discovery: DiscoveryService, engine: string | undefined)
     problems.push(...own.map((problem) => `${target.name}: ${problem}`));
     if (own.length === 0) definitions.push(toDefinition(target, provider));
   }
-  return { definitions, transactionalSteps, problems: [...problems, ...duplicates(definitions)] };
+  return {
+    definitions,
+    transactionalSteps,
+    problems: [...problems, ...duplicates(definitions), ...duplicateSchedules(definitions)],
+  };
 }
 
 /** The engines that run a workflow: those that it or a feature names, else the one without a name. */
@@ -130,6 +136,7 @@ function toDefinition(target: ProviderClass, provider: Provider): WorkflowDefini
     queue = 'default',
     timeout,
     cancelTimeout = DEFAULT_CANCEL_TIMEOUT,
+    schedules = [],
   } = workflowOptionsOf(target)!;
   return {
     name,
@@ -137,6 +144,7 @@ function toDefinition(target: ProviderClass, provider: Provider): WorkflowDefini
     queue,
     timeoutMs: timeout === undefined ? undefined : parseDuration(timeout),
     cancelTimeoutMs: parseDuration(cancelTimeout),
+    schedules,
     target,
     isFlow: isFlow(target),
     steps: explainedStepsOf(target),
@@ -164,4 +172,17 @@ function duplicates(definitions: WorkflowDefinition[]): string[] {
   return [...byId]
     .filter(([, names]) => names.length > 1)
     .map(([id, names]) => `${names.join(' and ')} are both ${id}: give one another name or version`);
+}
+
+function duplicateSchedules(definitions: WorkflowDefinition[]): string[] {
+  const registry = new WorkflowRegistry();
+  for (const definition of definitions) registry.add(definition);
+  const ids = registry
+    .newest()
+    .flatMap(({ name, schedules }) => schedules.map((schedule) => declaredId(name, schedule)));
+  const twice = new Set(ids.filter((id, index) => ids.indexOf(id) !== index));
+  return [...twice].map(
+    (id) =>
+      `two schedules have the id '${id}' (the workflow's name, unless they have one of their own): give one another id`,
+  );
 }

@@ -9,6 +9,7 @@ import { QueueClaimEntity } from './entities/queue-claim.entity.js';
 import { QueueEntity } from './entities/queue.entity.js';
 import { RunEntity } from './entities/run.entity.js';
 import { SignalEntity } from './entities/signal.entity.js';
+import { ScheduleEntity } from './entities/schedule.entity.js';
 import { WatchEntity } from './entities/watch.entity.js';
 import { WorkerEntity } from './entities/worker.entity.js';
 import { CreateTables1763600000000 } from './migrations/1763600000000-create-tables.js';
@@ -177,6 +178,7 @@ function engineOptions(options: PostgresOptions, schema: string): PostgresOption
       InputEntity,
       QueueEntity,
       QueueClaimEntity,
+      ScheduleEntity,
     ],
     migrations: [CreateTables1763600000000],
     migrationsTableName: 'migrations',

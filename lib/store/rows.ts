@@ -1,5 +1,7 @@
 import type { Attributes, RunStatus } from '../engine/run.js';
 import type { Ancestor } from '../engine/seed.js';
+import type { Missed, Overlap } from '../engine/schedule.js';
+import type { ScheduleRecord } from '../engine/schedule-store.js';
 import { fromSqlText, type PayloadSerializer, toSqlText } from '../engine/serialization.js';
 import type {
   CancelMark,
@@ -291,5 +293,60 @@ export function wokenFromRow(row: WokenRow): WokenRun {
     wakes: row.wakes,
     queue: fromSqlText(row.queue),
     workerId: row.worker_id,
+  };
+}
+
+/** Of `order@1`. */
+export function definitionFromText(definition: string): { workflow: string; version: number } {
+  const at = definition.lastIndexOf('@');
+  return { workflow: fromSqlText(definition.slice(0, at)), version: Number(definition.slice(at + 1)) };
+}
+
+export interface ScheduleRow {
+  id: string;
+  workflow: string;
+  version: number;
+  queue: string;
+  timeout_ms: number | null;
+  input: string | null;
+  input_digest: string;
+  cron: string | null;
+  every_ms: number | null;
+  time_zone: string;
+  overlap: Overlap;
+  missed: Missed;
+  jitter_ms: number;
+  declared: boolean;
+  paused: boolean;
+  last_tick: number | null;
+  last_run_id: string | null;
+  last_run_at: number | null;
+  next_tick: number;
+  due_at: number | null;
+}
+
+/** A new schedule; its first tick is still to be found. */
+export function scheduleToRow(schedule: ScheduleRecord, serializer: PayloadSerializer): ScheduleRow {
+  return {
+    id: toSqlText(schedule.id),
+    workflow: toSqlText(schedule.workflow),
+    version: schedule.version,
+    queue: toSqlText(schedule.queue),
+    timeout_ms: schedule.timeoutMs,
+    input: schedule.input,
+    input_digest: serializer.sealDigest(schedule.inputDigest),
+    cron: schedule.cron,
+    every_ms: schedule.everyMs,
+    time_zone: schedule.timeZone,
+    overlap: schedule.overlap,
+    missed: schedule.missed,
+    jitter_ms: schedule.jitterMs,
+    declared: schedule.declared,
+    paused: false,
+    last_tick: null,
+    last_run_id: null,
+    last_run_at: null,
+    next_tick: 0,
+    due_at: null,
   };
 }

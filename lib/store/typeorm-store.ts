@@ -53,6 +53,7 @@ import {
   claimFromRow,
   heartbeatToRow,
   type ClaimRow,
+  definitionFromText,
   newRunToRow,
   nullable,
   outcomeFromRow,
@@ -65,6 +66,7 @@ import {
 } from './rows.js';
 import { RunQueries } from './run-queries.js';
 import { Signals } from './signals.js';
+import { StoredSchedules } from './schedules.js';
 import { allStatements, type Statements } from './statements/all.js';
 import { isLockTimeout } from './transient-errors.js';
 import { CHILDREN, OUTCOMES, WRITES } from './statements/commit.sql.js';
@@ -83,6 +85,7 @@ const LARGEST_HINT = 150;
 export class TypeOrmStore implements Store {
   readonly inputs: TypeOrmInputStore;
   readonly queues: QueueStore;
+  readonly schedules: StoredSchedules;
   private readonly sql: Statements;
   private readonly queries: RunQueries;
   private readonly listener: WakeUpListener;
@@ -103,6 +106,7 @@ export class TypeOrmStore implements Store {
     this.canceller = new Canceller(this.sql, serializer);
     this.signals = new Signals(this.sql);
     this.queues = new QueuesOnTypeOrm(database, this.sql, clock, (work) => this.called(work));
+    this.schedules = new StoredSchedules(database, this.sql, serializer);
   }
 
   async listen(): Promise<void> {
@@ -468,13 +472,14 @@ export class TypeOrmStore implements Store {
         epochs,
       ]),
     );
-    const { alive, ready, gates, next_wake_at, expired_workers, lost, attention, at } = row!;
+    const { alive, ready, gates, next_wake_at, next_tick_at, expired_workers, lost, attention, at } = row!;
     this.clock.synchronise(at);
     return {
       alive,
       ready,
       gates: gates.map((gate) => ({ ...gate, queue: fromSqlText(gate.queue) })),
       nextWakeAt: next_wake_at,
+      nextTickAt: next_tick_at,
       expiredWorkers: expired_workers,
       lost,
       attention: attention.map((run) => ({
@@ -516,10 +521,7 @@ export class TypeOrmStore implements Store {
 
   async liveDefinitions(): Promise<{ workflow: string; version: number }[]> {
     const rows = await this.called(() => this.database.run<{ definition: string }>(this.sql.liveDefinitions, []));
-    return rows.map(({ definition }) => {
-      const at = definition.lastIndexOf('@');
-      return { workflow: fromSqlText(definition.slice(0, at)), version: Number(definition.slice(at + 1)) };
-    });
+    return rows.map(({ definition }) => definitionFromText(definition));
   }
 
   // ---- watching and hints
@@ -637,6 +639,7 @@ interface BeatRow {
   ready: boolean;
   gates: Gate[];
   next_wake_at: number | null;
+  next_tick_at: number | null;
   expired_workers: boolean;
   lost: string[];
   attention: { id: string; wakes: number; cancelRequestedAt: number | null; cancelReason: string | null }[];

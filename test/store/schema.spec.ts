@@ -9,6 +9,7 @@ import { ASKED, CLOSED } from '../../lib/store/statements/input.sql.js';
 import { toBeWokenRow } from '../../lib/store/rows.js';
 import { NEW_SIGNALS, WANTED_SIGNALS } from '../../lib/store/statements/signal.sql.js';
 import { HEARTBEATS } from '../../lib/store/statements/heartbeat.sql.js';
+import { SCHEDULES } from '../../lib/store/statements/schedule.sql.js';
 import { NEW_RUNS } from '../../lib/store/statements/start.sql.js';
 import { closeApps, startApp } from '../support/app.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
@@ -279,6 +280,19 @@ describe('With 100,000 runs', () => {
     ...{ run_id: id(5), epoch: 1, seq: 2, scope: '', name: 'step', ordinal: 1 },
     ...{ progress: '1', attempt: 1, after_seq: 0, started_at: 0 },
   };
+  const schedule = {
+    ...{ id: 'nightly', workflow: 'w', version: 1, queue: 'default', timeout_ms: null, input: null, input_digest: 'd' },
+    ...{
+      cron: null,
+      every_ms: 1_000,
+      time_zone: 'UTC',
+      overlap: 'skip',
+      missed: 'once',
+      jitter_ms: 0,
+      declared: false,
+    },
+    ...{ paused: false, last_tick: null, last_run_id: null, last_run_at: null, next_tick: 1_000, due_at: 1_000 },
+  };
   const [ids, queues, definitions] = [[id(90_001), id(90_002)], ['default'], ['w@1', 'w@2']];
 
   const parameters: Record<keyof Statements, unknown[]> = {
@@ -354,6 +368,15 @@ describe('With 100,000 runs', () => {
     acceptOffer: [...input, 1, null],
     refuseAnswer: [...input, 1, '[]'],
     expireInput: input.slice(0, 4),
+    lockDueSchedules: [100],
+    lockSchedule: ['nightly'],
+    nextScheduleDue: [],
+    insertSchedule: SCHEDULES.parameters([schedule]),
+    updateSchedules: SCHEDULES.parameters([schedule]),
+    deleteSchedule: ['nightly'],
+    deleteUndeclaredSchedules: [['w'], ['nightly']],
+    activeLastRuns: [ids],
+    waitBehind: [id(5), id(90_001), '[]'],
   };
 
   const intended: Partial<Record<keyof Statements, string>> = {

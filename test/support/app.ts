@@ -115,7 +115,8 @@ async function crash(context: INestApplicationContext, { database, applicationNa
   const closed = (store as unknown as { close(): Promise<void> }).close();
   if (worker) {
     worker['isStopped'] = true;
-    for (const timer of [worker['beatTimer'], worker['wakeTimer'], worker['leaseTimer']]) timer.clear();
+    for (const timer of [worker['beatTimer'], worker['wakeTimer'], worker['leaseTimer'], worker['ticks']])
+      timer.clear();
     for (const execution of [...worker['executions'].values(), ...worker['parkedRuns'].values()])
       execution.drop('The process was killed');
     worker['executions'].clear();

@@ -13,6 +13,7 @@ export class CreateTables1763600000000 implements MigrationInterface {
   async down(queryRunner: QueryRunner): Promise<void> {
     const schema = quoteIdentifier(schemaOf(queryRunner));
     for (const table of [
+      'schedule',
       'queue_claim',
       'queue',
       'input',
@@ -180,6 +181,30 @@ const UP = [
     runs integer not null,
     constraint queue_claim_pkey primary key (queue, claimed_at)
   )`,
+  `create table @schema.schedule (
+    id text not null constraint schedule_pkey primary key,
+    workflow text not null,
+    version integer not null,
+    queue text not null,
+    timeout_ms double precision,
+    input text,
+    input_digest text not null,
+    cron text,
+    every_ms double precision,
+    time_zone text not null,
+    overlap text not null,
+    missed text not null,
+    jitter_ms double precision not null,
+    declared boolean not null,
+    paused boolean not null,
+    last_tick timestamptz,
+    last_run_id uuid,
+    last_run_at timestamptz,
+    next_tick timestamptz not null,
+    due_at timestamptz,
+    created_at timestamptz not null
+  )`,
+  `create index schedule_due on @schema.schedule (due_at) where due_at is not null`,
   // Both are volatile, and so not inlined: they see what was committed while the statement that calls them waited for the
   // lock of the run that ends, a watch as well as a watcher that was not there when the statement began.
   `create function @schema.watchers_of(run_id uuid) returns setof uuid language sql volatile rows 1

@@ -6,6 +6,7 @@ import { deleteStatements } from './delete.sql.js';
 import { signalStatements } from './signal.sql.js';
 import { inputStatements } from './input.sql.js';
 import { queueStatements } from './queue.sql.js';
+import { scheduleStatements } from './schedule.sql.js';
 import { startStatements } from './start.sql.js';
 import { heartbeatStatements } from './heartbeat.sql.js';
 import { forkStatements } from './fork.sql.js';
@@ -32,6 +33,7 @@ export function allStatements(schema: string) {
       ...forkStatements,
       ...workerStatements,
       ...inputStatements,
+      ...scheduleStatements,
     },
     schema,
   );

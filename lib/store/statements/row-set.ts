@@ -5,7 +5,7 @@ type SqlType = 'uuid' | 'text' | 'int' | 'float8' | 'bool';
  * text of such a statement is the same for one row and for a thousand, so it is prepared once.
  */
 export class RowSet<Column extends string> {
-  private readonly names: Column[];
+  readonly names: readonly Column[];
 
   constructor(private readonly columns: Record<Column, SqlType>) {
     this.names = Object.keys(columns) as Column[];

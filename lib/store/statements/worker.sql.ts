@@ -74,6 +74,7 @@ select
       and ${isGated('q')}
   ) as gates,
   (select extract(epoch from min(wake_at))::float8 * 1000 from @schema.run where wake_at is not null) as next_wake_at,
+  (select extract(epoch from min(due_at))::float8 * 1000 from @schema.schedule where due_at is not null) as next_tick_at,
   exists (select from @schema.worker where expires_at <= @schema.engine_now()) as expired_workers,
   (
     select coalesce(json_agg(e.id), '[]')
