@@ -23,6 +23,7 @@ export {
   Flow,
   type FlowClass,
   type FlowStepOptions,
+  type InlineStepOptions,
   type InputOf,
   type OutputOf,
   type StepOptions,
@@ -109,6 +110,7 @@ export type { ErrorKind, RetryOptions } from './engine/retry-policy.js';
 export { RunContext, type RunLogger, type Winner } from './engine/run-context.js';
 export type {
   Attributes,
+  CompensationStatus,
   HistoryEntry,
   LogLine,
   Page,

@@ -125,7 +125,7 @@ describe('The package', () => {
         ...['runId', 'workflow', 'version', 'key', 'parentId', 'rootId', 'tenant', 'attributes', 'signal', 'logger'],
         ...['now', 'random', 'uuid', 'sleep', 'sleepUntil', 'sleepUntilNext', 'step', 'currentStep', 'manager', 'all'],
         ...['allSettled', 'race', 'any', 'map', 'shield', 'setState', 'setAttributes', 'patched'],
-        ...['waitForSignal', 'waitForInput', 'continueAsNew'],
+        ...['waitForSignal', 'waitForInput', 'continueAsNew', 'compensate', 'commit'],
       ]),
     );
   });

@@ -11,11 +11,11 @@ import type { RecordedOutcome } from './store.js';
  */
 export class AtMostOnceStepCommand extends StepCommand {
   override begin(): void {
-    const { history, serializer } = this.execution;
+    const { history } = this.execution;
     const begun = history.findAttempt(this.identity)?.attempts ?? 0;
     if (begun <= (history.findFailedAttempt(this.identity)?.attempts ?? 0)) return super.begin();
-    const error = serializer.encodeError(new StepInterruptedError(this.key, begun));
-    this.execution.settle(this, { status: 'failed', error, attempts: begun });
+    this.attempts = begun;
+    this.fail(new StepInterruptedError(this.key, begun));
   }
 
   protected override startAttempt(): void {

@@ -31,6 +31,7 @@ export class Branch {
   private readonly open = new Set<Command>();
   private readonly branches = new Set<Branch>();
   private cancelledWith: CancelledError | undefined;
+  private isLeft = false;
 
   /** `level` counts the shields around this branch: a cancellation reaches the parts of its own level only. */
   private constructor(private readonly level: number) {}
@@ -85,7 +86,19 @@ export class Branch {
     for (const branch of [...this.branches]) if (branch.level === this.level) branch.cancel(error);
   }
 
+  /** The code of this branch, shields included, is not gone on with: its calls never end, and what it asks for is not begun. */
+  abandon(): void {
+    this.isLeft = true;
+    this.open.clear();
+    for (const part of this.branches) part.abandon();
+  }
+
+  get isAbandoned(): boolean {
+    return this.isLeft;
+  }
+
   private add(part: Branch): Branch {
+    part.isLeft = this.isLeft;
     if (this.cancelledWith && part.level === this.level) part.cancelledWith = this.cancelledWith;
     this.branches.add(part);
     return part;

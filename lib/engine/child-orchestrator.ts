@@ -452,7 +452,7 @@ function toChildRun(
     delayMs: null,
     startAt: null,
     timeoutMs: definition?.timeoutMs ?? null,
-    deadline: awaited ? run.deadline : null,
+    deadline: awaited ? execution.deadline : null,
     eager: false,
     parent: {
       parentId: run.id,

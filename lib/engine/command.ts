@@ -25,6 +25,28 @@ export function displayKey(name: string, ordinal: number): string {
   return ordinal === 1 ? escaped : `${escaped}#${ordinal}`;
 }
 
+/** What belongs to a compensation has a scope that begins so. No step has such a name: its '#' would be doubled. */
+export const COMPENSATION_SCOPE = '#compensation/';
+
+/** What is unique to a step, or to a compensation, in its run. The scopes of its attempts begin so. */
+export function pathOf({ kind, scope, name, ordinal }: CommandIdentity): string {
+  return (kind === 'compensation' ? COMPENSATION_SCOPE : scope) + displayKey(name, ordinal);
+}
+
+type NoteIdentity = Pick<CommandIdentity, 'scope' | 'name' | 'ordinal'>;
+
+/** How what is recorded of a step or of a compensation, but for its outcome, tells whose it is. */
+export function notedAs({ kind, scope, name, ordinal }: CommandIdentity): NoteIdentity {
+  return { scope: kind === 'compensation' ? COMPENSATION_SCOPE : scope, name, ordinal };
+}
+
+/** Whose note that is. */
+export function ownerOf({ scope, name, ordinal }: NoteIdentity): CommandIdentity & { kind: 'step' | 'compensation' } {
+  return scope === COMPENSATION_SCOPE
+    ? { kind: 'compensation', scope: '', name, ordinal }
+    : { kind: 'step', scope, name, ordinal };
+}
+
 /** A part of an outcome that the command knows; the run adds its place and time. */
 export interface OutcomeDraft
   extends
@@ -111,6 +133,7 @@ export abstract class Command {
 
   /** The run has left this process: what the call still does here is stopped, and its promise never ends. */
   drop(_reason: string): void {
+    this.isOpen = false;
     this.release();
   }
 

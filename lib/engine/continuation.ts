@@ -13,16 +13,24 @@ import { ValidationError } from './errors.js';
  *   steps, random values) has the number of the generation in it.
  * - A cancellation locks the run's row as this does. Before it, the run ends cancelled, for its code has ended; after it,
  *   the new generation is cancelled.
+ * - Compensations are registered by the history that is forgotten. So there must be none: what is done by then is done for good.
  */
 export async function continueAsNew({ execution, branch, attempt }: Frame, input: unknown): Promise<never> {
   if (attempt) throw insideStep(attempt.context.step);
   const cancellation = branch.cancellation ?? execution.cancellation;
   if (cancellation) throw cancellation;
+  if (!execution.compensations.isEmpty) throw somethingToUndo();
   execution.continueAs(execution.serializer.encode(input, `the input of workflow '${execution.run.workflow}'`));
   return await new Promise<never>(() => {});
 }
 
 function insideStep(step: string): ValidationError {
   const message = `it was called in the body of step '${step}'; only the code of the workflow itself can continue the run`;
+  return new ValidationError('ctx.continueAsNew', [{ message }]);
+}
+
+function somethingToUndo(): ValidationError {
+  const message =
+    'the run has registered compensations, which it would not know any more; call ctx.commit() first, so that nothing of it will be undone';
   return new ValidationError('ctx.continueAsNew', [{ message }]);
 }

@@ -96,7 +96,15 @@ export interface StepOptions {
    * StepInterruptedError. One attempt, unless `retry` says otherwise. Not together with `transactional`. Default false.
    */
   atMostOnce?: boolean;
+  /**
+   * The method of the same provider that undoes the step: called with `(output, ...args)` of it when the run fails or is cancelled
+   * after the step has completed. It is tried as often as its own `@Step` options say, or as a step is by default.
+   */
+  compensate?: string;
 }
+
+/** Options of a step that is no method. */
+export type InlineStepOptions = Omit<StepOptions, 'name' | 'compensate'>;
 
 /** Options of `@Step` that only the steps of a flow have. */
 export interface FlowStepOptions {
@@ -153,6 +161,7 @@ const STEP_OPTIONS = new Set<string>([
   'retryIf',
   'transactional',
   'atMostOnce',
+  'compensate',
 ] satisfies (keyof StepOptions)[]);
 /** What `@Step` knows; what of it the step of a flow may have only, the flow checks. */
 export const DECLARED_STEP_OPTIONS: ReadonlySet<string> = new Set<string>([
@@ -189,6 +198,8 @@ export function stepProblems(options: StepOptions, known: ReadonlySet<string> = 
     problems.push(
       'transactional and atMostOnce exclude each other: what a transactional step writes is there exactly once',
     );
+  if (options.compensate !== undefined && !isName(options.compensate))
+    problems.push('compensate must be the name of a method of the same class');
   for (const kind of options.nonRetryable ?? []) {
     if (typeof kind !== 'string' && typeof kind !== 'function')
       problems.push(`nonRetryable takes error classes and names, not ${String(kind)}`);

@@ -10,15 +10,18 @@ export interface RunEvent {
     | 'run.blocked'
     | 'step.completed'
     | 'step.retrying'
-    | 'step.failed';
+    | 'step.failed'
+    | 'compensation.completed'
+    | 'compensation.retrying'
+    | 'compensation.failed';
   runId: string;
   workflow: string;
   parentId: string | undefined;
   rootId: string;
   at: Date;
-  /** Of a step event: its name with the number of its call. */
+  /** Of a step or compensation event: its name with the number of its call. */
   step?: string;
-  /** Of a step event: how many attempts were made. */
+  /** Of a step or compensation event: how many attempts were made. */
   attempts?: number;
 }
 

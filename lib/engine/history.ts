@@ -1,4 +1,4 @@
-import { type CommandIdentity, displayKey, identityKey } from './command.js';
+import { type CommandIdentity, displayKey, identityKey, ownerOf, pathOf } from './command.js';
 import type { NoteKind, OutcomeKind, RecordedOutcome } from './store.js';
 
 export const NOTES: ReadonlySet<OutcomeKind> = new Set<NoteKind>([
@@ -46,7 +46,7 @@ export class History {
       else if (outcome.kind === 'patch') (this.patches ??= new Set()).add(outcome.name);
       else if (outcome.scope !== '') this.nested.set(identityKey(outcome), outcome);
       else this.ordered.push(outcome);
-      if (outcome.kind !== 'step') continue;
+      if (outcome.kind !== 'step' && outcome.kind !== 'compensation') continue;
       if (this.failedAttempts.size > 0) this.failedAttempts.delete(identityKey(outcome));
       this.attempts?.delete(identityKey(outcome));
     }
@@ -55,7 +55,7 @@ export class History {
   /** Attempts of steps of the workflow's own code that failed or were begun, and have no outcome: the code asks for these as well. */
   get unfinished(): RecordedOutcome[] {
     const attempts = [...this.failedAttempts.values(), ...(this.attempts?.values() ?? [])];
-    return attempts.filter(({ scope }) => scope === '');
+    return attempts.filter((attempt) => ownerOf(attempt).scope === '');
   }
 
   /** The outcome that the code must receive next, while there is one. */
@@ -147,16 +147,15 @@ export class History {
 }
 
 /** Whether the scope is of an attempt, of that step or within it, that this row has ended. */
-function isStepOf(scope: string, { kind, scope: outer, name, ordinal, attempts }: RecordedOutcome): boolean {
-  if (kind !== 'step' && kind !== 'retry') return false;
-  const attemptsOf = `${outer}${displayKey(name, ordinal)}@`;
-  return (
-    scope.startsWith(attemptsOf) && (kind === 'step' || Number.parseInt(scope.slice(attemptsOf.length)) <= attempts)
-  );
+function isStepOf(scope: string, row: RecordedOutcome): boolean {
+  const isOver = row.kind === 'step' || row.kind === 'compensation';
+  if (!isOver && row.kind !== 'retry') return false;
+  const attemptsOf = `${pathOf(isOver ? row : ownerOf(row))}@`;
+  return scope.startsWith(attemptsOf) && (isOver || Number.parseInt(scope.slice(attemptsOf.length)) <= row.attempts);
 }
 
 function stepKeyOf(note: RecordedOutcome): string {
-  return identityKey({ ...note, kind: 'step' });
+  return identityKey(ownerOf(note));
 }
 
 const KIND_WORDS: Record<RecordedOutcome['kind'], string> = {
@@ -166,8 +165,10 @@ const KIND_WORDS: Record<RecordedOutcome['kind'], string> = {
   signal: 'the wait for signal',
   start: 'the start of child',
   decision: 'the decision on step',
+  compensation: 'the compensation',
   input: 'the answer to input',
   cancel: 'the cancellation',
+  expiry: 'the expiry of',
   retry: 'a failed attempt of step',
   begun: 'the begin of a wait for',
   unwinding: 'the unwinding of step',

@@ -1,4 +1,4 @@
-import type { Command, CommandIdentity } from './command.js';
+import { type Command, type CommandIdentity, ownerOf } from './command.js';
 import { NonDeterminismError } from './errors.js';
 import { describeCall, isOutcome } from './history.js';
 import type { RecordedOutcome } from './store.js';
@@ -31,7 +31,7 @@ export class Replay {
 
   /** The call that the code makes for this entry. Throws {@link NonDeterminismError} when it makes another, or none. */
   async callFor(outcome: RecordedOutcome): Promise<Command> {
-    const key = callKey(isOutcome(outcome.kind) ? outcome : { ...outcome, kind: 'step' });
+    const key = callKey(isOutcome(outcome.kind) ? outcome : ownerOf(outcome));
     const patience = Date.now() + PATIENCE_MS;
     while (!this.asked.has(key) && !this.hasReturned && Date.now() < patience) await this.change(patience - Date.now());
     const command = this.asked.get(key);

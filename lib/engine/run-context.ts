@@ -3,7 +3,7 @@ import { v4 as uuid } from 'uuid';
 import { continueAsNew } from './continuation.js';
 import { frameFor, tolerant } from './current-run.js';
 import type { TimeoutValue } from './child-orchestrator.js';
-import type { StepOptions } from './definition.js';
+import type { InlineStepOptions } from './definition.js';
 import { type CronOptions, parseCron } from './cron.js';
 import { type Duration, parseDuration } from './duration.js';
 import { NotInRunError, NotInTransactionError, ValidationError } from './errors.js';
@@ -21,7 +21,7 @@ import type { Signal } from './signal.js';
 import { type SignalWaitOptions, waitForSignal } from './signal-wait.js';
 import { attributesProblem, check } from './start-options.js';
 import type { StepContext } from './step-execution.js';
-import { callStep, checkedPlan } from './steps.js';
+import { callStep, checkDataSource, checkedPlan, compensationInStep } from './steps.js';
 import { all, allSettled, any, type Branches, mapInBranches, race, type SettledBranch, shield } from './structure.js';
 import { TimerCommand } from './timer.js';
 import type { StepManager } from './transactions.js';
@@ -198,7 +198,7 @@ export class RunContext {
   step<Value>(
     name: string,
     body: (context: StepContext) => Promise<Value> | Value,
-    options: Omit<StepOptions, 'name'> = {},
+    options: InlineStepOptions = {},
   ): Promise<Value> {
     const plan = checkedPlan(name, options);
     return callStep(frameFor('ctx.step'), { name, args: [], plan, body }) as Promise<Value>;
@@ -256,6 +256,28 @@ export class RunContext {
    */
   continueAsNew(input?: unknown): Promise<never> {
     return tolerant(continueAsNew(frameFor('ctx.continueAsNew'), input));
+  }
+
+  /**
+   * Registers what undoes something that the run has done: called when the run fails or is cancelled, the last registered
+   * first, recorded and tried again like a step. Register it right after the call that it undoes.
+   * @throws ValidationError in the body of a step
+   */
+  compensate(name: string, undo: (context: StepContext) => unknown, options: InlineStepOptions = {}): void {
+    const frame = frameFor('ctx.compensate');
+    if (frame.attempt) throw compensationInStep(`ctx.compensate('${name}')`);
+    if (typeof undo !== 'function')
+      throw new ValidationError(`ctx.compensate('${name}')`, [{ message: `it takes a function, not ${typeof undo}` }]);
+    const plan = checkedPlan(name, options);
+    checkDataSource(frame, name, plan);
+    frame.execution.compensations.register({ ...plan, name, body: undo });
+  }
+
+  /** The point of no return: what was registered so far will not be undone. @throws ValidationError in the body of a step */
+  commit(): void {
+    const { execution, attempt } = frameFor('ctx.commit');
+    if (attempt) throw compensationInStep('ctx.commit()');
+    execution.compensations.commit();
   }
 
   /** Progress that `orchestrator.get(id).state` shows. Need not be awaited. @throws PayloadError */

@@ -3,7 +3,8 @@ import { type CallerContext, outside, runInContext } from './caller-context.js';
 import { ChildLinks } from './child-links.js';
 import { ChildStarts } from './child-starts.js';
 import type { DatabaseClock } from './clock.js';
-import type { Command, CommandIdentity, OutcomeDraft } from './command.js';
+import { Compensations } from './compensation.js';
+import { type Command, type CommandIdentity, notedAs, type OutcomeDraft } from './command.js';
 import { DeterministicSource } from './deterministic-source.js';
 import { DeadlineTimer } from './deadline-timer.js';
 import type { WorkflowDefinition, WorkflowReference } from './definition.js';
@@ -33,6 +34,7 @@ import type {
   CancelMark,
   CancelRequest,
   ClaimedRun,
+  Effects,
   Generation,
   Move,
   NewSignal,
@@ -84,6 +86,8 @@ export interface ExecutionHost extends WriteSink {
   continued(execution: RunExecution, input: string | null, next: Generation): void;
   /** The process shuts down: no further step body begins. */
   readonly isDraining: boolean;
+  /** Tells the operator. */
+  warn(message: string): void;
   /** A write of the run is committed. */
   committed(execution: RunExecution, write: Pick<RunWrite, 'outcomes' | 'move'>): void;
 }
@@ -113,6 +117,7 @@ export class RunExecution {
   private readonly replaying = new Replay((stored, digest) => this.serializer.isDigest(stored, digest));
   /** The open ones of those that step bodies have made. */
   private readonly nestedCalls = new Map<Command, { attempt: StepAttempt; isWaiting: boolean }>();
+  private undoing: Compensations | undefined;
   private readonly ready: Delivery[] = [];
   private readonly timer = new DeadlineTimer(() => this.timeHasCome());
   /** Outcomes are delivered by one loop at a time; at first that is the replay. */
@@ -125,6 +130,8 @@ export class RunExecution {
   private deliveredSeq = 0;
   private runTime: number;
   private returned: CodeEnd | undefined;
+  /** The code has ended, and what had to be undone is undone. */
+  private isFinished = false;
   private cancelledWith: CancelledError | undefined;
   private cancelSeq = 0;
   private patches: Patches | undefined;
@@ -150,23 +157,24 @@ export class RunExecution {
   start(maxRecoveries: number): void {
     if (this.run.recoveries > maxRecoveries)
       return this.endUnseen(failure(new RunPoisonedError(this.run.id, this.run.recoveries), this.serializer));
-    if (this.isPastDeadline()) return this.endUnseen(this.expired());
+    // One that has begun may have something to undo, which only its code can tell.
+    if (this.run.fresh && this.isPastDeadline()) return this.expire(this.findExpiry()!);
     void this.replay();
   }
 
   // ---- what workflow code asks for
 
   /** Numbers the call, and begins it unless replay has or may have its outcome. The call's promise is `command.promise`. */
-  issue(command: Command, call: { kind: CommandIdentity['kind']; name: string }, frame: Frame): void {
+  issue(command: Command, call: DurableCall, frame: Frame): void {
     const { attempt } = frame;
+    const { kind, name, ordinal, afterSeq = this.deliveredSeq } = call;
     const scope = attempt?.scope ?? '';
-    const identity = { ...call, scope, ordinal: this.history.number(call.kind, scope, call.name) };
-    command.identity = identity;
-    command.afterSeq = this.deliveredSeq;
+    command.identity = { kind, name, scope, ordinal: ordinal ?? this.history.number(kind, scope, name) };
+    command.afterSeq = afterSeq;
     command.askedAt = this.runTime;
-    if (this.isOver) return;
-    if (attempt && !attempt.mayWait && call.kind !== 'step')
-      return command.endBy(new InsideStepError(describeCall(identity), attempt.context.step));
+    if (this.isOver || command.branch.isAbandoned) return;
+    if (attempt && !attempt.mayWait && kind !== 'step')
+      return command.endBy(new InsideStepError(describeCall(command.identity), attempt.context.step));
     if (attempt) return this.issueNested(command, attempt);
     const cancellation = command.branch.cancellation;
     if (cancellation) return command.endBy(cancellation);
@@ -217,6 +225,21 @@ export class RunExecution {
 
   get signal(): AbortSignal {
     return this.abortion.signal;
+  }
+
+  /** What is undone when the run does not complete. */
+  get compensations(): Compensations {
+    return (this.undoing ??= new Compensations(this));
+  }
+
+  /** Until when what the run calls must end; compensations take the time that they need. */
+  get deadline(): number | null {
+    return this.isUndoing ? null : this.run.deadline;
+  }
+
+  /** The entry that the code has received last. */
+  get receivedSeq(): number {
+    return this.deliveredSeq;
   }
 
   get isReplaying(): boolean {
@@ -339,7 +362,7 @@ export class RunExecution {
     facts: Pick<RecordedOutcome, 'status'> & Partial<RecordedOutcome>,
   ): void {
     this.writes.addOutcome({
-      ...command.identity,
+      ...notedAs(command.identity),
       kind,
       seq: this.history.nextSeq(),
       digest: null,
@@ -352,6 +375,11 @@ export class RunExecution {
       childId: null,
       ...facts,
     });
+  }
+
+  /** How far the compensations are, for the run's row. */
+  markCompensation(compensation: Effects['compensation']): void {
+    this.writes.addEffects((effects) => (effects.compensation = compensation));
   }
 
   /** Cancels another run, with its descendants, in the next write. */
@@ -391,9 +419,14 @@ export class RunExecution {
     this.block(new NonDeterminismError(this.deliveredSeq + 1, expected, found));
   }
 
-  /** Other code, or another process, can go on from here: the run keeps its history and waits for that. */
+  /**
+   * Other code, or another process, can go on from here: the run keeps its history and waits for that. One whose time is over
+   * ends, though its code has changed, unless that code has something to undo.
+   */
   block(error: NonDeterminismError | UnreadablePayloadError): void {
     if (this.isOver) return;
+    const hasNothingToUndo = error instanceof NonDeterminismError && !this.mayUndo && !this.isUndoing;
+    if (this.isPastDeadline() && hasNothingToUndo) return this.expireUnseen(this.findExpiry()!);
     // A run that is being cancelled would end by this write, and lose the clean-up to a process that cannot read it.
     if (this.run.cancel && error instanceof UnreadablePayloadError) this.writes.knowCancel();
     this.end({ to: 'blocked', error: this.serializer.encodeError(error) });
@@ -408,8 +441,16 @@ export class RunExecution {
 
   requestCancel(mark: CancelMark): void {
     if (this.run.cancel) return;
+    this.cancelSoon(mark);
+  }
+
+  private cancelSoon(mark: CancelMark): void {
     this.run.cancel = mark;
-    this.deliverSoon({ cancel: mark });
+    const error = this.serializer.encodeError(new CancelledError(mark.reason ?? undefined));
+    this.deliverSoon({
+      event: { kind: 'cancel', name: 'cancel', at: mark.at },
+      outcome: { status: 'cancelled', error },
+    });
   }
 
   /** Something has happened to the run's row: what it waits for is looked at, once for each count of wakes. */
@@ -466,8 +507,7 @@ export class RunExecution {
     this.state = 'dropped';
     this.timer.clear();
     this.abortion.abort(reason);
-    for (const command of this.pending) command.drop(reason);
-    this.pending.clear();
+    this.dropPending(reason);
     this.ready.length = 0;
   }
 
@@ -476,15 +516,15 @@ export class RunExecution {
   private async replay(): Promise<void> {
     try {
       const { unfinished } = this.history;
-      if (!this.history.isReplaying && unfinished.length === 0) this.state = 'live';
+      if (!this.history.isReplaying && unfinished.length === 0 && !this.findExpiry()) this.state = 'live';
       const quiescence = turn();
       this.runCode();
       await quiescence;
       while (this.history.isReplaying && !this.isOver) await this.replayNext(this.history.next!);
       for (const attempt of unfinished) if (!this.isOver) await this.replaying.callFor(attempt);
       if (this.state === 'replaying') this.beginUnmatched();
-      if (this.returned && !this.isOver) this.codeEnded();
-      if (this.run.cancel && !this.cancelledWith) this.deliverSoon({ cancel: this.run.cancel });
+      if (this.isFinished && !this.isOver) this.finished();
+      if (this.run.cancel && !this.cancelledWith) this.cancelSoon(this.run.cancel);
       await this.deliverReady();
     } catch (error) {
       if (this.isOver) return;
@@ -494,11 +534,12 @@ export class RunExecution {
   }
 
   private async replayNext(outcome: RecordedOutcome): Promise<void> {
-    const command = outcome.kind === 'cancel' ? undefined : await this.replaying.callFor(outcome);
+    const isEvent = outcome.kind === 'cancel' || outcome.kind === 'expiry';
+    const command = isEvent ? undefined : await this.replaying.callFor(outcome);
     if (this.isOver) return;
     this.history.advance();
     if (command) this.replaying.matched(command);
-    const isLast = !this.history.isReplaying && this.history.unfinished.length === 0;
+    const isLast = !this.history.isReplaying && this.history.unfinished.length === 0 && !this.findExpiry();
     if (isLast) this.state = 'live';
     const quiescence = turn();
     this.deliver(outcome, command);
@@ -509,6 +550,8 @@ export class RunExecution {
   /** Replay has matched every entry: what was asked for without an outcome, and is not cancelled, is begun now. */
   private beginUnmatched(): void {
     this.state = 'live';
+    const expiry = this.findExpiry();
+    if (expiry) return this.expireUnseen(expiry);
     for (const command of this.replaying.unmatched()) if (command.open) command.begin();
   }
 
@@ -543,8 +586,9 @@ export class RunExecution {
   }
 
   private recordAndDeliver(delivery: Delivery): void {
-    const { command } = delivery;
-    if (command && !command.open) return;
+    const { command, event } = delivery;
+    // What came too late: the call was cancelled, or the code that the time is over for has ended.
+    if (command ? !command.open : event.kind === 'expiry' && this.isUndoing) return;
     const recorded = this.inItsPlace(delivery);
     this.writes.addOutcome(recorded);
     this.deliver(recorded, command);
@@ -572,21 +616,24 @@ export class RunExecution {
     await quiescence;
   }
 
-  private inItsPlace({ command, outcome, cancel }: Delivery): RecordedOutcome {
+  private inItsPlace({ command, event, outcome }: Delivery): RecordedOutcome {
+    const { kind, scope, name, ordinal } = command?.identity ?? { ...event!, scope: '', ordinal: 1 };
     return {
-      ...(command?.identity ?? { kind: 'cancel', scope: '', name: 'cancel', ordinal: 1 }),
+      kind,
+      scope,
+      name,
+      ordinal,
       seq: this.history.nextSeq(),
-      status: outcome?.status ?? 'cancelled',
-      digest: outcome?.digest ?? (command ? this.storedDigestOf(command) : null),
-      output: outcome?.output ?? null,
-      error:
-        outcome?.error ?? (cancel ? this.serializer.encodeError(new CancelledError(cancel.reason ?? undefined)) : null),
-      attempts: outcome?.attempts ?? 1,
+      status: outcome.status,
+      digest: outcome.digest ?? (command ? this.storedDigestOf(command) : null),
+      output: outcome.output ?? null,
+      error: outcome.error ?? null,
+      attempts: outcome.attempts ?? 1,
       afterSeq: command?.afterSeq ?? this.deliveredSeq,
-      startedAt: command?.askedAt ?? cancel!.at,
+      startedAt: command?.askedAt ?? event!.at,
       // Whole milliseconds: the database rounds what is finer, and ctx.now would show another time in a replay.
       finishedAt: Math.max(Math.floor(this.clock.now()), this.runTime),
-      childId: outcome?.childId ?? null,
+      childId: outcome.childId ?? null,
       logs: command?.logs ?? null,
     };
   }
@@ -596,10 +643,15 @@ export class RunExecution {
       this.deliveredSeq = outcome.seq;
       this.runTime = outcome.finishedAt;
     }
-    if (!command) this.deliverCancel(outcome);
+    if (!command) this.deliverEvent(outcome);
     // A body acts on the world at once; what it acts on must not be forgotten by a crash.
     else if (outcome.scope !== '') command.deliver(outcome, this.writes.whenDurable());
     else command.deliver(outcome);
+  }
+
+  private deliverEvent(outcome: RecordedOutcome): void {
+    if (outcome.kind === 'cancel') this.deliverCancel(outcome);
+    else this.deliverExpiry(outcome);
   }
 
   /** The run's cancellation reaches its code: what it waits for ends with CancelledError, and so will what it asks for. */
@@ -612,6 +664,14 @@ export class RunExecution {
     this.abortion.abort(this.cancelledWith);
     this.root.cancel(this.cancelledWith);
     this.armTimer();
+    // It came while the end of the run was being written.
+    if (this.returned && !this.isUndoing) this.conclude();
+  }
+
+  /** Time is over: the code is left where it stands, and what it has done is undone. */
+  private deliverExpiry({ name, startedAt }: RecordedOutcome): void {
+    if (name === 'deadline') this.returned = { error: new RunTimeoutError(this.run.id, new Date(startedAt)) };
+    this.undo();
   }
 
   private storedDigestOf({ digest }: Command): string | null {
@@ -672,28 +732,64 @@ export class RunExecution {
   }
 
   private codeReturned(returned: CodeEnd): void {
-    if (this.isOver || this.returned) return;
+    if (this.isOver || this.returned || this.isUndoing) return;
     this.returned = returned;
+    this.conclude();
+  }
+
+  /** The code has ended, and so does the run; one that does not complete undoes what it has done before. */
+  private conclude(): void {
+    if (this.mayUndo && UNDONE.has(this.endMove().to)) this.undo();
+    else this.finished();
+  }
+
+  private finished(): void {
+    this.isFinished = true;
     this.replaying.end();
-    if (this.isLive) this.codeEnded();
+    if (this.isLive && !this.lacksChild()) this.end(this.endMove());
   }
 
-  private codeEnded(): void {
-    const unasked = this.children.findUnasked();
-    if (unasked && !this.cancelledWith) return this.diverge(`the start of child '${unasked.ref}'`, 'ended before it');
-    this.end(
-      this.cancelledWith
-        ? this.cancelled(this.cancelledWith)
-        : moveOfReturn(this.returned!, this.run.workflow, this.serializer),
-    );
+  private undo(): void {
+    if (this.lacksChild()) return;
+    this.isFinished = false;
+    this.root.abandon();
+    this.dropPending('The code of the run is over');
+    if (this.isLive) this.ownInputs?.closeAll();
+    void this.compensations.run().then(() => this.isOver || this.finished());
   }
 
-  private cancelled(error: CancelledError): Move {
-    return cancelledBy(error, this.returned, this.serializer);
+  /** The code has ended without having asked for a child that is recorded. */
+  private lacksChild(): boolean {
+    const unasked = this.cancelledWith ? undefined : this.children.findUnasked();
+    if (unasked) this.diverge(`the start of child '${unasked.ref}'`, 'ended before it');
+    return unasked !== undefined;
   }
 
-  private expired(): Move {
-    return failure(new RunTimeoutError(this.run.id, new Date(this.run.deadline!)), this.serializer);
+  private get mayUndo(): boolean {
+    return this.undoing !== undefined && !this.undoing.isEmpty && !this.isUndoing;
+  }
+
+  /** The code is over, and its compensations are what the run does. */
+  private get isUndoing(): boolean {
+    return this.undoing?.hasBegun ?? false;
+  }
+
+  private endMove(): Move {
+    if (this.cancelledWith) return cancelledBy(this.cancelledWith, this.returned, this.serializer);
+    return moveOfReturn(this.returned!, this.run.workflow, this.serializer);
+  }
+
+  /** The time for the code is over. That is recorded when there is something to undo: a replay must leave the code at the same place. */
+  private expire({ name, at }: Expiry): void {
+    if (this.mayUndo) return this.deliverSoon({ event: { kind: 'expiry', name, at }, outcome: { status: 'timeout' } });
+    if (name === 'deadline') this.end(failure(new RunTimeoutError(this.run.id, new Date(at)), this.serializer));
+    else this.end(this.endMove());
+  }
+
+  /** The time was over before this pass began anything, and so before it could tell what an earlier one has left open. */
+  private expireUnseen(expiry: Expiry): void {
+    this.inputs.closeAll();
+    this.expire(expiry);
   }
 
   /** Ends the run without running its code, which would tell what an earlier pass has left open. */
@@ -706,14 +802,19 @@ export class RunExecution {
   private end(move: Move): void {
     this.state = 'settled';
     this.timer.clear();
-    for (const command of this.pending) command.drop('The run is over');
-    this.pending.clear();
+    this.dropPending('The run is over');
+    if (this.isUndoing && move.to !== 'blocked') this.markCompensation(this.compensations.result);
     if (move.to === 'continued')
       this.writes.addEffects((effects) => (effects.continues = { generation: this.run.generation }));
     else if (this.children.mustClose && move.to !== 'blocked')
       this.writes.addEffects((effects) => (effects.closesChildren = true));
     if (move.to !== 'blocked') this.ownInputs?.closeAll();
     this.writes.move(move);
+  }
+
+  private dropPending(reason: string): void {
+    for (const command of this.pending) command.drop(reason);
+    this.pending.clear();
   }
 
   // ---- parking
@@ -753,8 +854,8 @@ export class RunExecution {
 
   private nextWakeAt(): number | null {
     const times = [...this.pending].map((command) => command.wakeAt).filter((time) => time !== null);
-    if (this.run.deadline !== null) times.push(this.run.deadline);
-    if (this.cancelledWith) times.push(this.cleanUpEnd());
+    if (this.deadline !== null) times.push(this.deadline);
+    if (this.cancelledWith && !this.isUndoing) times.push(this.cleanUpEnd());
     return times.length ? times.reduce((least, time) => Math.min(least, time), END_OF_TIME) : null;
   }
 
@@ -788,10 +889,18 @@ export class RunExecution {
   private fireDue(now: number): void {
     this.isLookingBeforeFire = false;
     if (this.state !== 'live') return;
-    if (this.isPastDeadline()) return this.end(this.expired());
-    if (this.cancelledWith && this.cleanUpEnd() <= now) return this.end(this.cancelled(this.cancelledWith));
+    const expiry = this.findExpiry();
+    if (expiry) return this.expire(expiry);
     this.fireUntil(now);
     this.armTimer();
+  }
+
+  /** The time that the code had, if it is over: its compensations take the time that they need. */
+  private findExpiry(): Expiry | undefined {
+    if (this.isUndoing) return undefined;
+    if (this.isPastDeadline()) return { name: 'deadline', at: this.run.deadline! };
+    const isLate = this.cancelledWith && this.cleanUpEnd() <= this.clock.now();
+    return isLate ? { name: 'clean-up', at: this.cleanUpEnd() } : undefined;
   }
 
   private isPastDeadline(): boolean {
@@ -819,10 +928,14 @@ export class RunExecution {
   /** The write was kept, but its move was not: the run was cancelled before it. A look may have told us of that already. */
   private interrupted(mark: CancelMark): void {
     if (this.state === 'settled') {
+      if (this.returned && this.mayUndo) {
+        this.state = 'live';
+        return this.cancelSoon(mark);
+      }
       this.run.cancel = mark;
       this.cancelledWith = new CancelledError(mark.reason ?? undefined);
       this.writes.knowCancel();
-      this.end(this.cancelled(this.cancelledWith));
+      this.end(this.endMove());
       return;
     }
     if (this.state === 'parking') this.state = 'live';
@@ -870,6 +983,9 @@ export class RunExecution {
   }
 }
 
+/** The ends that make a run undo what it has done. */
+const UNDONE: ReadonlySet<Move['to']> = new Set<Move['to']>(['failed', 'cancelled']);
+
 /** The last point of time that a Date, and the database, can hold. */
 const END_OF_TIME = 8.64e15;
 
@@ -892,8 +1008,21 @@ interface FailedAttempt {
   due: number;
 }
 
-interface Delivery {
-  command?: Command;
-  outcome?: OutcomeDraft;
-  cancel?: CancelMark;
+/** A durable call as it is made; it is numbered, and follows what the code has received last, unless it says otherwise. */
+interface DurableCall {
+  kind: CommandIdentity['kind'];
+  name: string;
+  ordinal?: number;
+  afterSeq?: number;
 }
+
+interface Expiry {
+  name: 'deadline' | 'clean-up';
+  at: number;
+}
+
+/** The outcome of a call, or something that happens to the run. */
+type Delivery = { outcome: OutcomeDraft } & (
+  | { command: Command; event?: undefined }
+  | { command?: undefined; event: { kind: 'cancel' | 'expiry'; name: string; at: number } }
+);

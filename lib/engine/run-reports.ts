@@ -1,4 +1,4 @@
-import { displayKey } from './command.js';
+import { displayKey, ownerOf } from './command.js';
 import type { EventSink, RunEvent } from './events.js';
 import type { TerminalStatus } from './run.js';
 import type { ClaimedRun, RecordedOutcome, RunWrite } from './store.js';
@@ -32,10 +32,11 @@ function reportStep(events: EventSink, run: ClaimedRun, outcome: RecordedOutcome
   events.next({ ...event, step: displayKey(outcome.name, outcome.ordinal), attempts: outcome.attempts });
 }
 
-function stepEventType({ kind, status }: RecordedOutcome): RunEvent['type'] | undefined {
-  if (kind === 'retry') return 'step.retrying';
-  if (kind !== 'step') return undefined;
-  return status === 'completed' ? 'step.completed' : 'step.failed';
+function stepEventType(outcome: RecordedOutcome): RunEvent['type'] | undefined {
+  const { kind, status } = outcome;
+  if (kind === 'retry') return `${ownerOf(outcome).kind}.retrying`;
+  if (kind !== 'step' && kind !== 'compensation') return undefined;
+  return status === 'completed' ? `${kind}.completed` : `${kind}.failed`;
 }
 
 function eventOf(run: ClaimedRun, type: RunEvent['type'], at: number): RunEvent {

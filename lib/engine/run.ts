@@ -18,6 +18,9 @@ export function isTerminal(status: RunStatus): status is TerminalStatus {
   return status === 'completed' || status === 'failed' || status === 'cancelled';
 }
 
+/** Whether what the run has done is being undone, or how that ended; `failed`: not everything could be. */
+export type CompensationStatus = 'none' | 'running' | 'done' | 'failed';
+
 /** Values by which runs can be listed. */
 export type Attributes = Record<string, string | number | boolean | null>;
 
@@ -55,6 +58,7 @@ interface RunFacts {
   /** When it becomes claimable by itself: a delay, a sleep, a timeout, a retry. */
   wakeAt: Date | undefined;
   waitingFor: WaitingFor[];
+  compensation: CompensationStatus;
   /** How often it was taken over from a lost worker without having recorded anything since. */
   recoveries: number;
   workerId: string | undefined;
@@ -104,9 +108,10 @@ export interface HistoryEntry {
   seq: number;
   /**
    * A `decision` is whether a step of a flow runs (`when`); its output is the answer. A `patch` is no outcome: the run goes the
-   * new way at that change of the code.
+   * new way at that change of the code. `expiry`: the deadline of the run, or the time for its clean-up, was over, and its
+   * compensations began.
    */
-  kind: 'step' | 'timer' | 'signal' | 'child' | 'input' | 'decision' | 'cancel' | 'patch';
+  kind: 'step' | 'timer' | 'signal' | 'child' | 'input' | 'decision' | 'compensation' | 'cancel' | 'expiry' | 'patch';
   name: string;
   /** The name with the number of its call (`charge`, `charge#2`); for a child its ref. */
   key: string;

@@ -1,5 +1,5 @@
 import type { Branch } from './branch.js';
-import { Command, displayKey, type OutcomeDraft } from './command.js';
+import { Command, displayKey, type OutcomeDraft, pathOf } from './command.js';
 import { LazyAbortSignal } from './lazy-abort-signal.js';
 import { DeterministicSource } from './deterministic-source.js';
 import { DeadlineTimer } from './deadline-timer.js';
@@ -43,7 +43,21 @@ export interface StepPlan {
   transactional: boolean;
   /** Whether an attempt is recorded before its body begins, and none is begun twice. */
   atMostOnce: boolean;
+  /** What undoes it, once it has completed and the run does not. */
+  compensation?: StepCompensation | undefined;
+  observer?: StepObserver;
   body(context: StepContext): unknown;
+}
+
+/** Who hears what becomes of a step in this process: not of what a replay only repeats. */
+export interface StepObserver {
+  begins(): void;
+  gaveUp(key: string, error: unknown): void;
+}
+
+/** What undoes a step: its body gets what the step has returned. */
+export interface StepCompensation extends Omit<StepPlan, 'body' | 'compensation' | 'observer'> {
+  body(output: unknown, context: StepContext): unknown;
 }
 
 /** One try of a step's body. Its own durable calls are numbered under it. */
@@ -88,6 +102,7 @@ export class StepCommand extends Command {
   }
 
   begin(): void {
+    this.plan.observer?.begins();
     const failed = this.execution.history.findFailedAttempt(this.identity);
     this.attempts = failed?.attempts ?? 0;
     if (failed && !this.unwindsBy) this.retryAt(failed.finishedAt);
@@ -121,7 +136,19 @@ export class StepCommand extends Command {
 
   override drop(reason: string): void {
     this.running?.abort(reason);
-    this.release();
+    super.drop(reason);
+  }
+
+  /** What undoes the step is registered as the code hears that it was done: in a replay at the same place. */
+  override deliver(outcome: RecordedOutcome, after?: Promise<void>): void {
+    const { compensation } = this.plan;
+    if (compensation && this.open && outcome.status === 'completed') this.registerCompensation(compensation, outcome);
+    super.deliver(outcome, after);
+  }
+
+  private registerCompensation({ body, ...plan }: StepCompensation, { name, output }: RecordedOutcome): void {
+    const { compensations, serializer } = this.execution;
+    compensations.register({ ...plan, name, body: (context) => body(serializer.decode(output), context) });
   }
 
   protected valueOf(outcome: RecordedOutcome): unknown {
@@ -140,6 +167,11 @@ export class StepCommand extends Command {
     return displayKey(this.identity.name, this.identity.ordinal);
   }
 
+  /** Where its body's calls are numbered, and what is unique to it in the run. */
+  private get path(): string {
+    return pathOf(this.identity);
+  }
+
   private get progress(): StepProgress {
     return (this.ownProgress ??= new StepProgress(this.execution, this, `the progress of step '${this.key}'`));
   }
@@ -156,8 +188,8 @@ export class StepCommand extends Command {
     const attempt = new RunningAttempt(execution, this.branch, {
       step: this.key,
       attempt: this.attempts + 1,
-      idempotencyKey: `${seedOf(execution.run)}/${this.identity.scope}${this.key}`,
-      scope: `${this.identity.scope}${this.key}@${this.attempts + 1}/`,
+      idempotencyKey: `${seedOf(execution.run)}/${this.path}`,
+      scope: `${this.path}@${this.attempts + 1}/`,
       timeoutMs: this.plan.timeoutMs,
       mayWait: !this.plan.transactional && !this.plan.atMostOnce,
       progress: () => this.progress,
@@ -231,6 +263,7 @@ export class StepCommand extends Command {
   }
 
   protected fail(error: unknown): void {
+    this.plan.observer?.gaveUp(this.key, error);
     this.execution.settle(this, {
       status: 'failed',
       error: this.execution.serializer.encodeError(error),

@@ -1,4 +1,4 @@
-import type { Command } from './command.js';
+import { type Command, notedAs } from './command.js';
 import { UnreadablePayloadError } from './errors.js';
 import type { RunExecution } from './run-execution.js';
 
@@ -42,7 +42,7 @@ export class StepProgress {
       runId: run.id,
       epoch: run.epoch,
       seq: this.seq,
-      identity: command.identity,
+      identity: notedAs(command.identity),
       attempt,
       progress: this.text,
       afterSeq: command.afterSeq,

@@ -1,15 +1,15 @@
 import { AtMostOnceStepCommand } from './at-most-once-step.js';
 import type { Frame } from './branch.js';
 import { tolerant } from './current-run.js';
-import { needsDataSource, type StepOptions, stepProblems } from './definition.js';
+import { type InlineStepOptions, needsDataSource, type StepOptions, stepProblems } from './definition.js';
 import { digestOf } from './digest.js';
 import { parseDuration } from './duration.js';
 import { ValidationError } from './errors.js';
 import { toRetryPolicy } from './retry-policy.js';
-import { StepCommand, type StepContext, type StepPlan } from './step-execution.js';
+import { StepCommand, type StepCompensation, type StepContext, type StepPlan } from './step-execution.js';
 import { TransactionalStepCommand } from './transactional-step.js';
 
-export type PlannedStep = Omit<StepPlan, 'body'>;
+export type PlannedStep = Omit<StepPlan, 'body' | 'compensation' | 'observer'>;
 
 /** The options of a step, made ready once. */
 export function planStep(options: StepOptions): PlannedStep {
@@ -25,8 +25,9 @@ export function planStep(options: StepOptions): PlannedStep {
 }
 
 /** Refuses bad options of an inline step, where there is no boot to report them at. */
-export function checkedPlan(name: string, options: StepOptions): PlannedStep {
-  const problems = stepProblems(options);
+export function checkedPlan(name: string, options: InlineStepOptions): PlannedStep {
+  const problems = stepProblems({ ...options, name });
+  if ('compensate' in options) problems.push('compensate is for methods; register ctx.compensate(name, undo) instead');
   if (problems.length)
     throw new ValidationError(
       `The options of step '${name}'`,
@@ -41,17 +42,23 @@ export interface StepCall {
   args: readonly unknown[];
   plan: PlannedStep;
   body(context: StepContext): unknown;
+  compensation?: StepCompensation;
 }
 
 /** Runs a step of the current run, or gives its recorded outcome. Inside a transactional step it is a part of that one. */
-export function callStep(frame: Frame, { name, args, plan, body }: StepCall): Promise<unknown> {
-  const { execution, branch, attempt } = frame;
+export function callStep(frame: Frame, { name, args, plan, body, compensation }: StepCall): Promise<unknown> {
+  const { execution, attempt } = frame;
+  if (compensation && attempt) return tolerant(Promise.reject(compensationInStep(`Step '${name}'`)));
   if (attempt?.transaction) return tolerant(plainCall(body, attempt.context));
-  if (plan.transactional && !execution.host.transactions) throw new ValidationError(`Step '${name}'`, [NO_DATA_SOURCE]);
+  checkDataSource(frame, name, plan);
   const digest = args.length ? digestOf(args) : null;
-  const command = new (kindOf(plan))(execution, branch, digest, { ...plan, body });
+  const command = newStepCommand(frame, digest, { ...plan, body, compensation });
   execution.issue(command, { kind: 'step', name }, frame);
   return tolerant(command.promise);
+}
+
+export function newStepCommand({ execution, branch }: Frame, digest: string | null, plan: StepPlan): StepCommand {
+  return new (kindOf(plan))(execution, branch, digest, plan);
 }
 
 function kindOf({ transactional, atMostOnce }: PlannedStep): typeof StepCommand {
@@ -63,4 +70,19 @@ async function plainCall(body: StepCall['body'], context: StepContext): Promise<
   return await body(context);
 }
 
-const NO_DATA_SOURCE = { message: needsDataSource(), path: ['transactional'] };
+/** Refuses a transaction where there is no boot to refuse it at. */
+export function checkDataSource({ execution }: Frame, name: string, { transactional }: PlannedStep): void {
+  if (transactional && !execution.host.transactions)
+    throw new ValidationError(`Step '${name}'`, [{ message: needsDataSource(), path: ['transactional'] }]);
+}
+
+/** The body of a step that has completed is not entered again: what was registered in it would be forgotten by a replay. */
+export function compensationInStep(what: string): ValidationError {
+  return new ValidationError(what, [
+    {
+      message:
+        "a compensation cannot be registered in the body of another step; register it in the workflow's own code, " +
+        'or give the outer step a compensation that undoes all of it',
+    },
+  ]);
+}

@@ -3,6 +3,7 @@ import type { AskedInput, InputIdentity, InputStore } from './input-store.js';
 import type { QueueState, StoredLimits } from './queue-limits.js';
 import type {
   Attributes,
+  CompensationStatus,
   HistoryEntry,
   Page,
   RunDetails,
@@ -259,7 +260,18 @@ export interface CancelMark {
 export type NoteKind = 'retry' | 'begun' | 'unwinding' | 'attempt' | 'progress';
 /** Kinds of history rows. A `patch` says that the run goes the new way at a change of the code; it is shown, and not replayed. */
 export type OutcomeKind =
-  'step' | 'timer' | 'signal' | 'child' | 'start' | 'input' | 'decision' | 'cancel' | 'patch' | NoteKind;
+  | 'step'
+  | 'timer'
+  | 'signal'
+  | 'child'
+  | 'start'
+  | 'input'
+  | 'decision'
+  | 'compensation'
+  | 'cancel'
+  | 'expiry'
+  | 'patch'
+  | NoteKind;
 export type OutcomeStatus = 'completed' | 'failed' | 'cancelled' | 'timeout';
 
 /** What a step's body last said of itself. Its place in the history is the step's own, and overwritten each time. */
@@ -374,6 +386,8 @@ export interface Effects {
   closesInputs: boolean;
   /** This write continues the run as its next generation, after this one. */
   continues: { generation: number } | null;
+  /** How far the run's own compensations are; null: unchanged. */
+  compensation: Exclude<CompensationStatus, 'none'> | null;
 }
 
 export interface CommitResult {

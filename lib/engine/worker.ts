@@ -321,6 +321,10 @@ export class Worker implements ExecutionHost {
     });
   }
 
+  warn(message: string): void {
+    this.parts.warn(message);
+  }
+
   committed(execution: RunExecution, write: Pick<RunWrite, 'outcomes' | 'move'>): void {
     reportWrite(this.parts.events, execution.run, write, this.clock.now());
     if (this.isDraining) this.onIdle?.();

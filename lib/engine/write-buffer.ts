@@ -94,6 +94,7 @@ export class WriteBuffer {
       watches: [],
       supersedes: [],
       closesChildren: false,
+      compensation: null,
       asks: [],
       closes: [],
       closesInputs: false,

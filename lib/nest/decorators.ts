@@ -1,6 +1,8 @@
 import 'reflect-metadata';
 import { Inject, Injectable, type InjectableOptions } from '@nestjs/common';
 import { SCOPE_OPTIONS_METADATA } from '@nestjs/common/constants.js';
+import { MetadataScanner } from '@nestjs/core';
+import { closest } from 'fastest-levenshtein';
 import { currentFrame, type Frame } from '../engine/branch.js';
 import {
   DECLARED_STEP_OPTIONS,
@@ -9,6 +11,7 @@ import {
   stepProblems,
   type WorkflowOptions,
 } from '../engine/definition.js';
+import type { StepCompensation } from '../engine/step-execution.js';
 import { callStep, type PlannedStep, planStep } from '../engine/steps.js';
 import { orchestratorToken } from './tokens.js';
 
@@ -16,6 +19,9 @@ const WORKFLOW = Symbol('orchestration:workflow');
 const STEPS = Symbol('orchestration:steps');
 
 export type StepBody = (...args: unknown[]) => unknown;
+
+/** Of each step method as it is after its decoration. */
+const declarations = new WeakMap<StepBody, StepDeclaration>();
 
 /** A step method as its decorator describes it. */
 export interface StepDeclaration {
@@ -113,12 +119,27 @@ function recorded(declaration: StepDeclaration): StepBody {
       name: options.name ?? defaultName(frame, this, method),
       args,
       plan,
-      body: () => (declaration.enhanced?.get(this) ?? body).apply(this, args),
+      body: () => bodyOf(declaration, this).apply(this, args),
+      ...(options.compensate !== undefined && { compensation: compensationOf(this, options.compensate, args) }),
     });
   };
+  declarations.set(step, declaration);
   for (const key of Reflect.getMetadataKeys(body)) Reflect.defineMetadata(key, Reflect.getMetadata(key, body), step);
   Object.defineProperty(step, 'name', { value: method });
   return step;
+}
+
+/** The method that undoes a step: with the options that it has as a step itself, but not recorded as one. */
+function compensationOf(provider: object, name: string, args: unknown[]): StepCompensation {
+  const method = (provider as Record<string, StepBody>)[name]!;
+  const declaration = declarations.get(method);
+  const body = declaration ? bodyOf(declaration, provider) : method;
+  return { ...planStep(declaration?.options ?? {}), body: (output) => body.apply(provider, [output, ...args]) };
+}
+
+/** With the guards, pipes, interceptors and filters that it has on that provider. */
+function bodyOf({ enhanced, body }: StepDeclaration, provider: object): StepBody {
+  return enhanced?.get(provider) ?? body;
 }
 
 /** The method's name on the workflow class itself, `ClassName.method` elsewhere. */
@@ -127,14 +148,16 @@ function defaultName({ execution }: Frame, provider: object, method: string): st
 }
 
 /** What is wrong with the steps of a class. */
-export function stepProblemsOf(target: { name: string }): string[] {
+export function stepProblemsOf(target: { name: string; prototype: object }): string[] {
   const steps = stepsOf(target);
   const names = steps.map(({ method, options }) => options.name ?? method);
   const twice = new Set(names.filter((name, index) => names.indexOf(name) !== index));
   return [
     ...[...twice].map((name) => `${target.name}: the step name '${name}' is used twice`),
     ...steps.flatMap(({ method, options }) =>
-      stepProblems(options, DECLARED_STEP_OPTIONS).map((problem) => `${target.name}.${method}: ${problem}`),
+      [...stepProblems(options, DECLARED_STEP_OPTIONS), ...compensationProblems(target.prototype, options)].map(
+        (problem) => `${target.name}.${method}: ${problem}`,
+      ),
     ),
   ];
 }
@@ -142,4 +165,12 @@ export function stepProblemsOf(target: { name: string }): string[] {
 /** `OrderWorkflow.reserve` of each step of a class whose body runs in a transaction. */
 export function transactionalStepsOf(target: { name: string }): string[] {
   return stepsOf(target).flatMap(({ method, options }) => (options.transactional ? [`${target.name}.${method}`] : []));
+}
+
+function compensationProblems(prototype: object, { compensate }: StepOptions): string[] {
+  if (typeof compensate !== 'string' || compensate === '') return [];
+  const methods = new MetadataScanner().getAllMethodNames(prototype);
+  if (methods.includes(compensate)) return [];
+  const hint = methods.length ? `; did you mean '${closest(compensate, methods)}'?` : '';
+  return [`there is no method '${compensate}' to compensate with${hint}`];
 }

@@ -1,10 +1,9 @@
 import { isTerminal, type RunStatus } from '../engine/run.js';
 import type { PayloadSerializer } from '../engine/serialization.js';
-import type { StoredError } from '../engine/stored-error.js';
-import { displayKey } from '../engine/command.js';
-import type { RecordedOutcome, WokenRun } from '../engine/store.js';
+import { whatToForget } from '../engine/forgetting.js';
+import type { WokenRun } from '../engine/store.js';
 import type { Run } from './database.js';
-import { outcomeFromRow, type OutcomeRow, wokenFromRow, type WokenRow } from './rows.js';
+import { childFromRow, type ChildRow, outcomeFromRow, type OutcomeRow, wokenFromRow, type WokenRow } from './rows.js';
 import type { Statements } from './statements/all.js';
 
 export interface Reopened {
@@ -15,7 +14,7 @@ export interface Reopened {
 
 /**
  * Makes a run that failed, was cancelled or is blocked claimable again. The outcome that made it end is forgotten, with
- * what the code did upon it; everything else it has recorded stays, so finished steps do not run again.
+ * what the code did upon it, and what was undone; everything else it has recorded stays, so finished steps do not run again.
  */
 export async function reopen(
   run: Run,
@@ -30,29 +29,11 @@ export async function reopen(
     return { status, retried: false, woken: [] };
   if (status !== 'blocked') {
     const outcomes = (await run<OutcomeRow>(sql.loadOutcomes, [[runId]])).map(outcomeFromRow);
-    const fatal = findFatal(outcomes, serializer.decodeError(locked.error));
-    if (fatal) await run(sql.forgetFrom, [runId, fatal.seq]);
-    await run(sql.forgetAttempts, [runId]);
-    await run(sql.supersedeFailed, [runId]);
+    const children = (await run<ChildRow>(sql.loadChildren, [[runId]])).map(childFromRow);
+    const { seqs, childIds } = whatToForget({ outcomes, children }, serializer.decodeError(locked.error));
+    await run(sql.forget, [runId, seqs]);
+    await run(sql.supersedeEnded, [runId, childIds]);
   }
   const woken = (await run<WokenRow>(sql.reopenRun, [runId])).map(wokenFromRow);
   return { status, retried: true, woken };
-}
-
-/** The outcome that the run ended by: its cancellation, or the one whose error the code let through. */
-function findFatal(outcomes: RecordedOutcome[], error: StoredError): RecordedOutcome | undefined {
-  const ordered = outcomes.filter((outcome) => outcome.scope === '' && outcome.kind !== 'retry');
-  const cancelled = ordered.find((outcome) => outcome.kind === 'cancel');
-  if (cancelled) return cancelled;
-  const unsuccessful = ordered.filter((outcome) => outcome.status !== 'completed').reverse();
-  for (let link: StoredError | undefined = error; link; link = link.cause) {
-    const { step, childId, code, signal } = link;
-    const fatal = unsuccessful.find(({ kind, ...outcome }) => {
-      if (kind === 'step') return displayKey(outcome.name, outcome.ordinal) === step;
-      if (kind === 'signal') return code === 'SIGNAL_TIMEOUT' && outcome.name === signal;
-      return outcome.childId !== null && outcome.childId === childId;
-    });
-    if (fatal) return fatal;
-  }
-  return undefined;
 }

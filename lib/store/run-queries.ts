@@ -1,8 +1,9 @@
 import { type DataSource, In, Not, type SelectQueryBuilder } from 'typeorm';
-import { displayKey } from '../engine/command.js';
+import { COMPENSATION_SCOPE, displayKey } from '../engine/command.js';
 import type { ExplainedEntry } from '../engine/explain.js';
 import { isOutcome, NOTES } from '../engine/history.js';
 import {
+  type CompensationStatus,
   type HistoryEntry,
   isTerminal,
   type LogLine,
@@ -162,8 +163,9 @@ export class RunQueries {
           .select('1')
           .from(HistoryEntity, 'ended')
           .where(
-            `ended.run_id = :runId and ended.kind = 'step' and ended.scope = beat.scope
-             and ended.name = beat.name and ended.ordinal = beat.ordinal`,
+            `ended.run_id = :runId and ended.name = beat.name and ended.ordinal = beat.ordinal
+             and (ended.kind = 'step' and ended.scope = beat.scope or ended.kind = 'compensation' and beat.scope = :compensations)`,
+            { compensations: COMPENSATION_SCOPE },
           );
         return `not exists ${ends.getQuery()}`;
       })
@@ -218,6 +220,7 @@ export class RunQueries {
       startedAt: row.startedAt ?? undefined,
       wakeAt: row.wakeAt ?? undefined,
       waitingFor: row.waitingFor ? parseWaits(row.waitingFor) : [],
+      compensation: compensationOf(row),
       recoveries: row.recoveries,
       workerId: row.workerId ?? undefined,
     };
@@ -264,6 +267,11 @@ function toTree(row: RunEntity): RunTree {
     finishedAt: row.finishedAt ?? undefined,
     children: [],
   };
+}
+
+/** One that was ended by force while it undid what it had done has not undone all of it. */
+function compensationOf({ status, compensation }: RunEntity): CompensationStatus {
+  return compensation === 'running' && isTerminal(status) ? 'failed' : compensation;
 }
 
 function parseWaits(json: string): WaitingFor[] {

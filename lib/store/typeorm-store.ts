@@ -308,6 +308,7 @@ export class TypeOrmStore implements Store {
     const { runId } = write;
     await this.inputs.applyEffects(run, write, effects);
     if (effects.awaits.length) await run(this.sql.awaitChildren, [runId, effects.awaits]);
+    if (effects.compensation) await run(this.sql.markCompensation, [runId, effects.compensation]);
     if (effects.watches.length) await run(this.sql.watchRuns, [runId, effects.watches]);
     const cancels = [...effects.cancels];
     if (effects.closesChildren && (status === 'completed' || status === 'failed')) {

@@ -1,9 +1,10 @@
-import pg from 'pg';
+import type pg from 'pg';
 
 import type { RunStatus } from '../../lib/index.js';
-import { closeApps, startApp, type TestApp } from '../support/app.js';
+import { startApp, type TestApp } from '../support/app.js';
 import { Barrier } from '../support/barrier.js';
-import { createTestDatabase, type TestDatabase } from '../support/database.js';
+import type { TestDatabase } from '../support/database.js';
+import { useEngineDatabase } from '../support/engine-database.js';
 import { rewindRun } from '../support/rewind.js';
 import { until } from '../support/until.js';
 import { workflow, type WorkflowTools } from '../support/workflow.js';
@@ -11,19 +12,7 @@ import { workflow, type WorkflowTools } from '../support/workflow.js';
 let database: TestDatabase;
 let sql: pg.Client;
 
-beforeAll(async () => {
-  database = await createTestDatabase();
-  sql = new pg.Client({ connectionString: database.url });
-  await sql.connect();
-});
-afterEach(async () => {
-  await closeApps();
-  await sql.query('truncate orchestration.run, orchestration.history, orchestration.worker, orchestration.watch');
-});
-afterAll(async () => {
-  await sql.end();
-  await database.drop();
-});
+useEngineDatabase((opened) => ({ database, sql } = opened));
 
 interface Row {
   id: string;

@@ -656,8 +656,9 @@ describe('Wrong definitions', () => {
     @Workflow('compensating')
     class CompensatingWorkflow {
       run(): void {}
-      @Step({ compensate: 'refnd' } as never)
+      @Step({ compensate: 'refnd' })
       pay(): void {}
+      refund(): void {}
     }
     @Workflow('empty')
     class EmptyWorkflow {}
@@ -712,7 +713,7 @@ describe('Wrong definitions', () => {
 
     expect(error).toBeInstanceOf(DefinitionError);
     expect((error as DefinitionError).problems.toSorted()).toEqual([
-      "CompensatingWorkflow.pay: unknown option 'compensate' (known: name, retry, timeout, nonRetryable, retryIf, transactional, atMostOnce, parallel, onError, when)",
+      "CompensatingWorkflow.pay: there is no method 'refnd' to compensate with; did you mean 'refund'?",
       "ElsewhereWorkflow: there is no OrchestrationModule with the name 'archive'",
       "ElsewhereWorkflow: there is no OrchestrationModule with the name 'attic'",
       'EmptyWorkflow: it has neither a run method nor a @Step()',

@@ -1,5 +1,5 @@
 import { Column, Entity, Index, PrimaryColumn } from 'typeorm';
-import type { Attributes, RunStatus } from '../../engine/run.js';
+import type { Attributes, CompensationStatus, RunStatus } from '../../engine/run.js';
 
 /** One execution of a workflow. Times are the database's; payloads are text (see PayloadSerializer). */
 @Entity('run')
@@ -160,6 +160,9 @@ export class RunEntity {
   /** JSON of WaitingFor[] while it is parked. */
   @Column('text', { name: 'waiting_for', nullable: true })
   waitingFor!: string | null;
+
+  @Column('text', { default: 'none' })
+  compensation!: CompensationStatus;
 
   @Column('timestamptz', { name: 'cancel_requested_at', nullable: true })
   cancelRequestedAt!: Date | null;

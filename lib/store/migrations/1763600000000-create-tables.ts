@@ -91,6 +91,7 @@ const UP = [
     wake_at timestamptz,
     deadline timestamptz,
     waiting_for text,
+    compensation text not null default 'none',
     cancel_requested_at timestamptz,
     cancel_reason text,
     created_at timestamptz not null,

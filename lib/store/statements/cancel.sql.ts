@@ -75,50 +75,30 @@ from @schema.run r
 where r.id = $1::uuid
 for no key update`;
 
-/**
- * Forgets an outcome, and what the code did upon it: the entries that it asked for after that. Outcomes of calls made
- * before stay, even if they came later, so that a finished step does not run again. So does the way the run goes at a change.
- * A step that the run ended by may be begun again, also one that is begun at most once.
- * Takes: run id, seq.
- */
-const forgetFrom = `
+/** Forgets entries of a history. Takes: run id, their seqs. */
+const forget = `
 delete from @schema.history
 where run_id = $1::uuid
-  and kind not in ('retry', 'patch')
-  and (
-    seq = $2::int
-    or (seq > $2::int and (after_seq >= $2::int or status = 'cancelled'))
-    or (kind = 'attempt' and (scope, name, ordinal) in (
-      select fatal.scope, fatal.name, fatal.ordinal
-      from @schema.history fatal
-      where fatal.run_id = $1::uuid
-        and fatal.seq = $2::int
-        and fatal.kind = 'step'
-    ))
-  )`;
+  and seq = any($2::int[])`;
 
-/** Failed attempts do not count any more, nor that they had begun. Takes: run id. */
-const forgetAttempts = `
-delete from @schema.history h
-where h.run_id = $1::uuid
-  and (h.kind = 'retry' or (h.kind = 'attempt' and (h.scope, h.name, h.ordinal, h.attempts) in (
-    select failed.scope, failed.name, failed.ordinal, failed.attempts
-    from @schema.history failed
-    where failed.run_id = $1::uuid
-      and failed.kind = 'retry'
-  )))`;
-
-/** Children that ended without success, and that the run has no outcome of any more, make room for new ones. Takes: run id. */
-const supersedeFailed = `
+/**
+ * Ended children make room for new ones: those without success that the run has no outcome of any more, and those that are
+ * given. Takes: run id, ids of children.
+ */
+const supersedeEnded = `
 update @schema.run child
 set superseded = true
 where child.parent_id = $1::uuid
-  and child.status in ('failed', 'cancelled')
-  and not exists (
-    select from @schema.history h
-    where h.run_id = $1::uuid
-      and h.child_id = child.id
-      and h.kind = 'child'
+  and child.finished_at is not null
+  and (
+    child.id = any($2::uuid[])
+    or child.status in ('failed', 'cancelled')
+    and not exists (
+      select from @schema.history h
+      where h.run_id = $1::uuid
+        and h.child_id = child.id
+        and h.kind = 'child'
+    )
   )`;
 
 /** Makes an ended or blocked run claimable again. Takes: run id. */
@@ -133,6 +113,7 @@ set status = 'pending',
   finished_at = null,
   cancel_requested_at = null,
   cancel_reason = null,
+  compensation = 'none',
   deadline = case when r.deadline <= @schema.engine_now() then null else r.deadline end,
   recoveries = 0
 where r.id = $1::uuid
@@ -142,8 +123,7 @@ export const cancelStatements = {
   requestCancel,
   findRuns,
   lockRun,
-  forgetFrom,
-  forgetAttempts,
-  supersedeFailed,
+  forget,
+  supersedeEnded,
   reopenRun,
 };

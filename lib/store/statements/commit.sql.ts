@@ -286,6 +286,12 @@ where r.id = any($1::uuid[])
   and r.parent_id = owner.id
   and r.finished_at is not null`;
 
+/** How far the compensations of a run are. Takes: its id, the status. Its owner has locked it by a write. */
+const markCompensation = `
+update @schema.run
+set compensation = $2::text
+where id = $1::uuid`;
+
 /** The active children that end with their parent. Takes: the parent's id. Locks nothing: the cancellation does. */
 const closingChildren = `
 select id
@@ -294,4 +300,11 @@ where parent_id = $1::uuid
   and closes_with_parent
   and finished_at is null`;
 
-export const commitStatements = { commitWrites, awaitChildren, watchRuns, supersedeRuns, closingChildren };
+export const commitStatements = {
+  commitWrites,
+  awaitChildren,
+  watchRuns,
+  supersedeRuns,
+  markCompensation,
+  closingChildren,
+};
