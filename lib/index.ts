@@ -69,6 +69,7 @@ export {
   ScheduleNotFoundError,
   SchemaBehindError,
   SignalTimeoutError,
+  StartLimitError,
   StepFailedError,
   StepInterruptedError,
   StepTimeoutError,

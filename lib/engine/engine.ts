@@ -112,6 +112,22 @@ export class Engine {
     return this.signals.add(signal);
   }
 
+  /** Starts a run in place of the one that has its key. */
+  async startReplacing(run: NewRun): Promise<StartResult> {
+    const { start, cancelled } = await this.store.startReplacing(run);
+    if (cancelled) this.announceCancel(cancelled);
+    this.begin([run], [start]);
+    return start;
+  }
+
+  /** Starts a run after its delay, or delays the one that has its key and has not begun. */
+  async startDebounced(run: NewRun): Promise<StartResult> {
+    const start = await this.store.startDebounced(run);
+    // One that was delayed anew has a new time, too.
+    this.begin([run], [{ ...start, started: true }]);
+    return start;
+  }
+
   /** Starts a run, or finds the one of its key, and sends it a signal, in one transaction. */
   async startWithSignal(start: StartWithSignal): Promise<{ start: StartResult; sent: SentSignal | undefined }> {
     const runs = [start.run];

@@ -178,6 +178,28 @@ export class RunConflictError extends OrchestrationError {
   }
 }
 
+/** The tenant has started as many runs as `tenants.startLimit` allows. */
+export class StartLimitError extends OrchestrationError {
+  readonly code = 'START_LIMIT';
+  override readonly statusCode = 429;
+  /** Seconds until it may start the next, as the HTTP header Retry-After has them. */
+  readonly retryAfter: number;
+
+  constructor(
+    readonly tenant: string,
+    readonly limit: number,
+    readonly perMs: number,
+    retryAfterMs: number,
+  ) {
+    const retryAfter = Math.max(1, Math.ceil(retryAfterMs / 1000));
+    super(
+      `Tenant '${tenant}' has started ${limit} runs in the last ${perMs / 1000} s, which is its limit (tenants.startLimit). ` +
+        `Start it again in ${retryAfter} s.`,
+    );
+    this.retryAfter = retryAfter;
+  }
+}
+
 /** The run has ended: nobody would receive what is sent to it. */
 export class RunFinishedError extends OrchestrationError {
   readonly code = 'RUN_FINISHED';

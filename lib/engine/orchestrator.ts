@@ -94,7 +94,8 @@ export class Orchestrator {
 
   /**
    * Starts a run. Resolves when it is committed, or written when a `manager` is given.
-   * @throws WorkflowNotRegisteredError, RunConflictError (the key has a run with another input), PayloadError, ValidationError
+   * @throws WorkflowNotRegisteredError, RunConflictError (the key has a run with another input), StartLimitError, PayloadError,
+   *   ValidationError
    */
   async start<W extends WorkflowClass>(
     workflow: W,
@@ -114,8 +115,13 @@ export class Orchestrator {
     const engine = await this.engine();
     const { name, version, definition } = await engine.resolve(workflow);
     const run = toNewRun({ id: uuid(), workflow: name, version, definition, input, options }, engine);
-    if (manager === undefined) return this.handleOf(run, { result: await engine.start(run), options });
-    return this.handleOf(run, { ...(await engine.store.startWithin(manager, run)), options });
+    if (manager !== undefined) {
+      refuseFor('start with manager', options);
+      return this.handleOf(run, { ...(await engine.store.startWithin(manager, run)), options });
+    }
+    if (options.debounce !== undefined) return this.handleOf(run, { result: await engine.startDebounced(run) });
+    if (options.onConflict === 'replace') return this.handleOf(run, { result: await engine.startReplacing(run) });
+    return this.handleOf(run, { result: await engine.start(run), options });
   }
 
   /** Starts many runs by one statement. Resolves when all are committed. */
@@ -133,6 +139,7 @@ export class Orchestrator {
   ): Promise<RunHandle[]> {
     const engine = await this.engine();
     const { name, version, definition } = await engine.resolve(workflow);
+    for (const { input: _, ...options } of starts) refuseFor('startMany', options);
     const runs = starts.map(({ input, ...options }) =>
       toNewRun({ id: uuid(), workflow: name, version, definition, input, options }, engine),
     );
@@ -229,6 +236,7 @@ export class Orchestrator {
       throw new ValidationError('The options of signalWithStart', [
         { message: 'key is needed: it says which run the signal is for', path: ['key'] },
       ]);
+    refuseFor('signalWithStart', options);
     const engine = await this.engine();
     const { name, version, definition } = await engine.resolve(workflow);
     const run = toNewRun({ id: uuid(), workflow: name, version, definition, input, options }, engine);
@@ -358,7 +366,7 @@ export class Orchestrator {
   }
 
   private handleOf<Output>(run: NewRun, { result, options, isUncommitted }: Started): RunHandle<Output> {
-    checkConflict(run, result, options);
+    if (options) checkConflict(run, result, options);
     return this.handle<Output>(result, isUncommitted);
   }
 
@@ -390,8 +398,18 @@ interface ResultRequest {
 
 interface Started {
   result: StartResult;
-  options: StartOptions;
+  /** Undefined: there is no conflict with the run that has the key. */
+  options?: StartOptions;
   isUncommitted?: IsUncommitted;
+}
+
+/** They change the run that has the key, which a batch, or somebody's long transaction, would hold up. */
+function refuseFor(what: string, { debounce, onConflict }: StartOptions): void {
+  const option = debounce === undefined ? onConflict === 'replace' && "onConflict: 'replace'" : 'debounce';
+  if (!option) return;
+  throw new ValidationError(`The options of ${what}`, [
+    { message: `${option} is for a start of its own: use start() without a manager`, path: [option.split(':')[0]!] },
+  ]);
 }
 
 function checkConflict(run: NewRun, result: StartResult, options: StartOptions): void {

@@ -47,18 +47,18 @@ export function limitProblems(limits: QueueLimits): string[] {
     if (value !== undefined && !isCount(value))
       problems.push(`${option} must be a whole number from 1, not ${JSON.stringify(value)}`);
   }
-  return [...problems, ...rateProblems(limits.rateLimit)];
+  return [...problems, ...rateProblems('rateLimit', limits.rateLimit)];
 }
 
-function rateProblems(rate: QueueLimits['rateLimit']): string[] {
+/** What is wrong with so many in a stretch of time. */
+export function rateProblems(name: string, rate: QueueLimits['rateLimit']): string[] {
   if (rate === undefined) return [];
-  if (typeof rate !== 'object' || rate === null)
-    return [`rateLimit must be { limit, per }, not ${JSON.stringify(rate)}`];
+  if (typeof rate !== 'object' || rate === null) return [`${name} must be { limit, per }, not ${JSON.stringify(rate)}`];
   const problems = isCount(rate.limit)
     ? []
-    : [`rateLimit.limit must be a whole number from 1, not ${JSON.stringify(rate.limit)}`];
+    : [`${name}.limit must be a whole number from 1, not ${JSON.stringify(rate.limit)}`];
   if (!((tryParseDuration(rate.per) ?? 0) > 0))
-    problems.push(`rateLimit.per '${String(rate.per)}' is no duration above zero`);
+    problems.push(`${name}.per '${String(rate.per)}' is no duration above zero`);
   return problems;
 }
 

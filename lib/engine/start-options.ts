@@ -23,8 +23,16 @@ export interface RunOptions {
 export interface StartOptions extends RunOptions {
   /** Unique for each workflow name: a second start with it gives the run that there is. */
   key?: string;
-  /** What to do when the key is taken: `'existing'` (default) gives that run if its input is the same, `'reject'` always throws. */
-  onConflict?: 'existing' | 'reject';
+  /**
+   * What to do when the key is taken: `'existing'` (default) gives that run if its input is the same, `'reject'` always
+   * throws, `'replace'` cancels that run if it is active, and starts anew.
+   */
+  onConflict?: 'existing' | 'reject' | 'replace';
+  /**
+   * Begins so long after the last start with the same key, with the input of that one. A start after the run has begun makes a
+   * new run. Needs a key.
+   */
+  debounce?: Duration;
   /** Begin later, by a length of time. */
   delay?: Duration;
   /** Begin later, at a point in time. */
@@ -48,6 +56,7 @@ export interface RunPlan {
 const OPTIONS = new Set([
   'key',
   'onConflict',
+  'debounce',
   'delay',
   'startAt',
   'timeout',
@@ -70,6 +79,7 @@ export function toNewRun(
   { serializer, callerContext }: Starter,
 ): NewRun {
   check(`The options of start('${workflow}')`, options, OPTIONS);
+  checkKeyed(`The options of start('${workflow}')`, options);
   return {
     id,
     workflow,
@@ -83,13 +93,31 @@ export function toNewRun(
     input: serializer.encode(input, `the input of workflow '${workflow}'`),
     inputDigest: digestOf(input),
     context: callerContext ? serializer.encode(callerContext.capture(), 'the context of the caller') : null,
-    delayMs: options.delay === undefined ? null : Math.max(0, tryParseDuration(options.delay)!),
+    delayMs: delayOf(options),
     startAt: options.startAt?.getTime() ?? null,
     timeoutMs: options.timeout === undefined ? (definition?.timeoutMs ?? null) : tryParseDuration(options.timeout)!,
     deadline: null,
     parent: null,
     eager: false,
   };
+}
+
+function delayOf({ delay, debounce }: StartOptions): number | null {
+  const length = debounce ?? delay;
+  return length === undefined ? null : Math.max(0, tryParseDuration(length)!);
+}
+
+/** What concerns the run that has the key makes no sense without a key, nor two such things at once. */
+function checkKeyed(what: string, options: StartOptions): void {
+  const { key, debounce, onConflict, delay, startAt } = options;
+  const issues: { message: string; path: string[] }[] = [];
+  if (key === undefined && debounce !== undefined)
+    issues.push({ message: 'debounce needs a key: it says which starts belong together', path: ['debounce'] });
+  if (key === undefined && onConflict === 'replace')
+    issues.push({ message: "onConflict: 'replace' needs a key: it says which run is replaced", path: ['onConflict'] });
+  if (debounce !== undefined && [delay, startAt, onConflict].some((other) => other !== undefined))
+    issues.push({ message: 'debounce goes with neither delay, startAt nor onConflict', path: ['debounce'] });
+  if (issues.length) throw new ValidationError(what, issues);
 }
 
 /** Refuses options that are unknown or of a wrong form, all at once. */
@@ -121,7 +149,8 @@ const flag = (value: unknown) =>
 const FORMS: Record<string, (value: unknown) => string | undefined> = {
   key: text,
   fromStep: text,
-  onConflict: oneOf('existing', 'reject'),
+  onConflict: oneOf('existing', 'reject', 'replace'),
+  debounce: duration,
   delay: duration,
   timeout: duration,
   startAt: (value) => (value instanceof Date && !Number.isNaN(value.getTime()) ? undefined : 'must be a valid Date'),

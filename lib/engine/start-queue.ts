@@ -1,5 +1,5 @@
 import { DatabaseUnavailableError } from './errors.js';
-import type { NewRun, Placement, StartResult, Store } from './store.js';
+import type { NewRun, Placement, StartOutcome, StartResult, Store } from './store.js';
 import { turn } from './turn.js';
 
 const LARGEST_BATCH = 1_000;
@@ -35,7 +35,7 @@ export class StartQueue {
     const results = runs.map(
       (run) => new Promise<StartResult>((resolve, reject) => batch.push({ run, resolve, reject })),
     );
-    void this.start(batch);
+    void this.start(batch, true);
     return Promise.all(results);
   }
 
@@ -56,12 +56,15 @@ export class StartQueue {
     clearTimeout(timer);
   }
 
-  private async start(batch: Waiting[]): Promise<void> {
+  private async start(batch: Waiting[], together = false): Promise<void> {
     const runs = batch.map(({ run }) => run);
     try {
-      const results = await this.store.start(runs, await this.place(runs));
-      this.started(runs, results);
-      batch.forEach(({ resolve }, index) => resolve(results[index]!));
+      const outcomes = await this.store.start(runs, await this.place(runs), together);
+      this.started(runs, outcomes.filter(isStarted));
+      outcomes.forEach((outcome, index) => {
+        if (isStarted(outcome)) batch[index]!.resolve(outcome);
+        else batch[index]!.reject(outcome.refusal);
+      });
     } catch (error) {
       this.started(runs, []);
       if (batch.length === 1 || error instanceof DatabaseUnavailableError) return rejectAll(batch, error);
@@ -69,6 +72,10 @@ export class StartQueue {
       for (const one of batch) void this.start([one]);
     }
   }
+}
+
+function isStarted(outcome: StartOutcome): outcome is StartResult {
+  return !('refusal' in outcome);
 }
 
 function rejectAll(batch: readonly Waiting[], error: unknown): void {

@@ -1,5 +1,6 @@
 import type { ExplainedEntry } from './explain.js';
 import type { AskedInput, InputIdentity, InputStore } from './input-store.js';
+import type { StartLimitError } from './errors.js';
 import type { QueueState, StoredLimits } from './queue-limits.js';
 import type {
   Attributes,
@@ -23,8 +24,15 @@ import type { ScheduleStore } from './schedule-store.js';
 export interface Store {
   readonly queues: QueueStore;
 
-  /** Inserts runs; a key that is taken gives the run that has it. One statement, whatever the number. */
-  start(runs: readonly NewRun[], placement: Placement): Promise<StartResult[]>;
+  /**
+   * Inserts runs; a key that is taken gives the run that has it. One statement, whatever the number, unless tenants have a
+   * limit. `together`: when one is refused by that, none is started.
+   */
+  start(runs: readonly NewRun[], placement: Placement, together: boolean): Promise<StartOutcome[]>;
+  /** Starts a run in place of the one that has its key, which is cancelled if it is active. */
+  startReplacing(run: NewRun): Promise<{ start: StartResult; cancelled: CancelResult | null }>;
+  /** Starts a run after its delay; or gives its input to the one that has its key and has not begun, and delays that anew. */
+  startDebounced(run: NewRun): Promise<StartResult>;
   /** The same inside the caller's transaction: durable and visible when that commits. */
   startWithin(transaction: unknown, run: NewRun): Promise<StartWithin>;
 
@@ -204,6 +212,13 @@ export interface StartResult {
   at: number;
   deadline: number | null;
 }
+
+/** The tenant has used its starts up. */
+export interface StartRefusal {
+  refusal: StartLimitError;
+}
+
+export type StartOutcome = StartResult | StartRefusal;
 
 export interface StartWithin {
   result: StartResult;

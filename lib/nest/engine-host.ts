@@ -27,6 +27,7 @@ import {
   defaultSchema,
   moduleProblems,
   type OrchestrationModuleOptions,
+  toStartLimit,
   toWorkerSettings,
 } from './module-options.js';
 import { observeLogger } from './logger-observer.js';
@@ -116,7 +117,7 @@ export class EngineHost
       await migrate(database, mayMigrate);
       const clock = new DatabaseClock();
       const serializer = new PayloadSerializer(payload?.maxBytes ?? DEFAULT_MAX_BYTES, payload?.codec);
-      const store = new TypeOrmStore(database, serializer, clock);
+      const store = new TypeOrmStore(database, serializer, clock, toStartLimit(this.options));
       const worker = toWorkerSettings(this.options.worker, registry);
       await store.queues.configure(configuredLimits(this.options, worker?.queues));
       await store.listen();

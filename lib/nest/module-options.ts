@@ -3,10 +3,17 @@ import type { DataSource } from 'typeorm';
 import { type CallerContext, callerContextProblems } from '../engine/caller-context.js';
 import { type Duration, parseDuration, tryParseDuration } from '../engine/duration.js';
 import { codecProblems, type PayloadCodec } from '../engine/payload-codec.js';
-import { limitProblems, type QueueLimits, type StoredLimits, toStoredLimits } from '../engine/queue-limits.js';
+import {
+  limitProblems,
+  type QueueLimits,
+  rateProblems,
+  type StoredLimits,
+  toStoredLimits,
+} from '../engine/queue-limits.js';
 import type { WorkflowRegistry } from '../engine/registry.js';
 import type { WorkerSettings } from '../engine/worker.js';
 import type { PostgresOptions } from '../store/database.js';
+import type { StartLimit } from '../store/start-limiter.js';
 
 /** How this process executes runs. */
 export interface WorkerOptions {
@@ -45,6 +52,10 @@ export interface OrchestrationModuleOptions {
   context?: CallerContext;
   /** Limits of queues, over the whole fleet: the last boot writes them to the database. See {@link QueueLimits}. */
   queues?: Record<string, QueueLimits>;
+  tenants?: {
+    /** How many runs a tenant may have started in any stretch of that length; its children count, and are not refused. */
+    startLimit?: { limit: number; per: Duration };
+  };
   payload?: {
     /** The largest input, output or state as it is serialised, before the codec. Default 2 MiB. */
     maxBytes?: number;
@@ -97,6 +108,7 @@ const OPTIONS = new Set<string>([
   'worker',
   'context',
   'queues',
+  'tenants',
   'payload',
 ] satisfies (keyof OrchestrationModuleOptions)[]);
 const WORKER_OPTIONS = new Set([...Object.keys(WORKER_DEFAULTS), 'queues']);
@@ -119,7 +131,7 @@ export function moduleProblems(options: OrchestrationModuleOptions): string[] {
       problems.push(`payload.maxBytes must be a whole number from 1, not ${options.payload.maxBytes}`);
     if (options.payload.codec !== undefined) problems.push(...codecProblems(options.payload.codec));
   }
-  problems.push(...queueProblems(options.queues));
+  problems.push(...queueProblems(options.queues), ...tenantProblems(options.tenants));
   return options.worker ? [...problems, ...workerProblems(options.worker)] : problems;
 }
 
@@ -128,6 +140,17 @@ function queueProblems(queues: OrchestrationModuleOptions['queues'] = {}): strin
   return Object.entries(queues).flatMap(([name, limits]) =>
     limitProblems(limits).map((problem) => `queues.${name}: ${problem}`),
   );
+}
+
+function tenantProblems(tenants: OrchestrationModuleOptions['tenants'] = {}): string[] {
+  const { startLimit } = tenants;
+  const problems = unknown('tenants', tenants, new Set(['startLimit']));
+  return [...problems, ...rateProblems('tenants.startLimit', startLimit)];
+}
+
+export function toStartLimit({ tenants }: OrchestrationModuleOptions): StartLimit | undefined {
+  const { startLimit } = tenants ?? {};
+  return startLimit && { limit: startLimit.limit, perMs: parseDuration(startLimit.per) };
 }
 
 /** The limits that this boot writes. A queue that is served here and given none loses those of an earlier boot. */

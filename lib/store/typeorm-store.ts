@@ -31,6 +31,7 @@ import type {
   SentSignal,
   SignalsFound,
   SignalsWanted,
+  StartOutcome,
   StartResult,
   StartWithin,
   StartWithSignal,
@@ -43,6 +44,8 @@ import { CALL_PATIENCE_MS, Database, type Run } from './database.js';
 import { deleteFamily } from './delete-family.js';
 import { fork } from './fork.js';
 import { isUuid } from './is-uuid.js';
+import { KeyedStarts } from './keyed-starts.js';
+import { type StartLimit, StartLimiter } from './start-limiter.js';
 import { QueuesOnTypeOrm } from './queue-store.js';
 import { reopen } from './reopen.js';
 import {
@@ -81,6 +84,9 @@ const KEY_PATIENCE_MS = 100;
 /** pg_notify takes 8,000 bytes. */
 const LARGEST_HINT = 150;
 
+/** Nobody takes the new run on at once. */
+const NOBODY: Placement = { workerId: undefined, definitions: [], resident: [] };
+
 /** The store on PostgreSQL: one transition, one statement. */
 export class TypeOrmStore implements Store {
   readonly inputs: TypeOrmInputStore;
@@ -91,12 +97,15 @@ export class TypeOrmStore implements Store {
   private readonly listener: WakeUpListener;
   private readonly canceller: Canceller;
   private readonly signals: Signals;
+  private readonly limiter: StartLimiter;
+  private readonly keyedStarts: KeyedStarts;
   private readonly channel: string;
 
   constructor(
     private readonly database: Database,
     private readonly serializer: PayloadSerializer,
     private readonly clock: DatabaseClock,
+    startLimit?: StartLimit,
   ) {
     this.sql = allStatements(database.schema);
     this.queries = new RunQueries(database.dataSource, serializer);
@@ -105,6 +114,11 @@ export class TypeOrmStore implements Store {
     this.inputs = new TypeOrmInputStore(database, this.sql, this.channel);
     this.canceller = new Canceller(this.sql, serializer);
     this.signals = new Signals(this.sql);
+    this.limiter = new StartLimiter(this.sql, clock, database.schema, startLimit);
+    this.keyedStarts = new KeyedStarts(this.sql, this.canceller, async (run, newRun) => {
+      const [result] = await this.startOn(run, [newRun], NOBODY, KEY_PATIENCE_MS);
+      return result!;
+    });
     this.queues = new QueuesOnTypeOrm(database, this.sql, clock, (work) => this.called(work));
     this.schedules = new StoredSchedules(database, this.sql, serializer);
   }
@@ -120,19 +134,71 @@ export class TypeOrmStore implements Store {
 
   // ---- starting
 
-  start(runs: readonly NewRun[], placement: Placement): Promise<StartResult[]> {
+  start(runs: readonly NewRun[], placement: Placement, together: boolean): Promise<StartOutcome[]> {
     return this.called(async () => {
       try {
-        return await this.startOn(this.database.run, runs, placement, KEY_PATIENCE_MS);
+        if (!this.limiter.concerns(runs))
+          return await this.startOn(this.database.run, runs, placement, KEY_PATIENCE_MS);
+        return await this.database.transaction((run) => this.startLimited(run, runs, placement, together));
       } catch (error) {
         throw runs.length > 1 && isLockTimeout(error) ? new Error('One of the keys is held', { cause: error }) : error;
       }
     });
   }
 
+  startReplacing(newRun: NewRun): Promise<{ start: StartResult; cancelled: CancelResult | null }> {
+    return this.keyed(newRun, (run) => this.keyedStarts.replace(run, newRun));
+  }
+
+  startDebounced(newRun: NewRun): Promise<StartResult> {
+    return this.keyed(newRun, (run) => this.keyedStarts.debounce(run, newRun));
+  }
+
+  private keyed<T>(newRun: NewRun, work: (run: Run) => Promise<T>): Promise<T> {
+    return this.called(() =>
+      this.database.transaction(async (run) => {
+        await this.admit(run, newRun);
+        return work(run);
+      }),
+    );
+  }
+
+  /** Throws StartLimitError. */
+  private async admit(run: Run, newRun: NewRun): Promise<void> {
+    if (!this.limiter.concerns([newRun])) return;
+    await this.limiter.lock(run, [newRun]);
+    const refusal = (await this.limiter.refusals(run, [newRun])).get(newRun);
+    if (refusal) throw refusal;
+  }
+
+  /** A start whose key finds a run starts nothing, so no limit concerns it. */
+  private async startLimited(
+    run: Run,
+    runs: readonly NewRun[],
+    placement: Placement,
+    together: boolean,
+  ): Promise<StartOutcome[]> {
+    if (!this.limiter.concerns(runs)) return this.startOn(run, runs, placement, KEY_PATIENCE_MS);
+    await this.limiter.lock(run, runs);
+    const outcomes: (StartOutcome | undefined)[] = runs.map(() => undefined);
+    await this.findThoseThatWereThere(run, runs, outcomes, 'perhaps');
+    const news = runs.filter((_, index) => !outcomes[index]);
+    const refusals = await this.limiter.refusals(run, news);
+    const admitted = together && refusals.size > 0 ? [] : news.filter((newRun) => !refusals.has(newRun));
+    const started = admitted.length ? await this.startOn(run, admitted, placement, KEY_PATIENCE_MS) : [];
+    const [first] = refusals.values();
+    return runs.map((newRun, index) => {
+      const known = outcomes[index] ?? started[admitted.indexOf(newRun)];
+      return known ?? { refusal: refusals.get(newRun) ?? first! };
+    });
+  }
+
   async startWithin(transaction: unknown, newRun: NewRun): Promise<StartWithin> {
     const { queryRunner, run } = await this.within(transaction);
-    const [result] = await this.startOn(run, [newRun], { workerId: undefined, definitions: [], resident: [] });
+    // Without the lock: it would be held for as long as the caller's transaction is open.
+    const refusal = this.limiter.concerns([newRun]) && (await this.limiter.refusals(run, [newRun])).get(newRun);
+    if (refusal) throw refusal;
+    const [result] = await this.startOn(run, [newRun], NOBODY);
     // Told by the caller's own commit, for a hint that left earlier would find nothing; also to those who wait for the
     // result and have not seen the run yet.
     const hints = JSON.stringify({ queues: [newRun.queue], ended: [result!.id] });
@@ -204,7 +270,8 @@ export class TypeOrmStore implements Store {
   private async findThoseThatWereThere(
     run: Run,
     runs: readonly NewRun[],
-    results: (StartResult | undefined)[],
+    results: (StartOutcome | undefined)[],
+    expected: 'surely' | 'perhaps' = 'surely',
   ): Promise<void> {
     const missing = runs.flatMap((newRun, index) => (results[index] ? [] : [{ newRun, index }]));
     if (missing.length === 0) return;
@@ -234,7 +301,7 @@ export class TypeOrmStore implements Store {
       };
     }
     const gone = missing.find(({ index }) => !results[index]);
-    if (gone)
+    if (gone && expected === 'surely')
       throw new Error(
         `The run with the key '${gone.newRun.key}' was deleted while it was started again; start it once more`,
       );
@@ -428,9 +495,11 @@ export class TypeOrmStore implements Store {
   startWithSignal({ run: newRun, signal, isRefused }: StartWithSignal, placement: Placement) {
     return this.called(() =>
       this.database.transaction(async (run) => {
-        const [start] = await this.startOn(run, [newRun], placement, KEY_PATIENCE_MS);
-        const [sent] = isRefused(start!) ? [] : await this.signals.send(run, [{ ...signal, runId: start!.id }]);
-        return { start: start!, sent };
+        const [outcome] = await this.startLimited(run, [newRun], placement, true);
+        if ('refusal' in outcome!) throw outcome.refusal;
+        const start = outcome!;
+        const [sent] = isRefused(start) ? [] : await this.signals.send(run, [{ ...signal, runId: start.id }]);
+        return { start, sent };
       }),
     );
   }

@@ -9,6 +9,7 @@ import type { Attributes, CompensationStatus, RunStatus } from '../../engine/run
 @Index('run_ready', { synchronize: false })
 @Index('run_slot', ['queue', 'tenant'], { where: "gated AND status = 'running'" })
 @Index('run_turn', { synchronize: false })
+@Index('run_tenant', ['tenant', 'id'], { where: 'tenant IS NOT NULL' })
 @Index('run_timer', ['wakeAt'], { where: 'wake_at IS NOT NULL' })
 @Index('run_worker', ['workerId'], { where: 'worker_id IS NOT NULL' })
 @Index('run_unwell', ['status', 'id'], { where: "status IN ('failed', 'cancelled', 'blocked')" })

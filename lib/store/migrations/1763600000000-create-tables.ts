@@ -108,6 +108,7 @@ const UP = [
   // Of queues with limits only: what holds a slot, and what waits for one, by tenant.
   `create index run_slot on @schema.run (queue, tenant) where gated and status = 'running'`,
   `create index run_turn on @schema.run (queue, tenant, ${RUN_URGENCY}, id) where gated and ready_at is not null`,
+  `create index run_tenant on @schema.run (tenant, id) where tenant is not null`,
   `create index run_timer on @schema.run (wake_at) where wake_at is not null`,
   `create index run_worker on @schema.run (worker_id) where worker_id is not null`,
   `create index run_unwell on @schema.run (status, id) where status in ('failed', 'cancelled', 'blocked')`,

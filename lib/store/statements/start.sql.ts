@@ -127,8 +127,75 @@ cross join lateral (
   select * from @schema.run held where held.workflow = wanted.workflow and held.key = wanted.key and not held.superseded
 ) r`;
 
+/** The run that has a key. Takes: workflow, key. Locks it. */
+const lockHolder = `
+select r.id, r.started_at is null and r.finished_at is null and r.cancel_requested_at is null as has_not_begun
+from @schema.run r
+where r.workflow = $1::text
+  and r.key = $2::text
+  and not r.superseded
+for no key update`;
+
+/** The key becomes free. Takes: id of a run that this transaction has locked. */
+const releaseKey = `
+update @schema.run
+set superseded = true
+where id = $1::uuid`;
+
+/**
+ * Delays a run that has not begun anew, with another input. Takes: its id, delay in ms, timeout in ms, input, input digest, context, label,
+ * attributes. Locked by this transaction already.
+ */
+const delayAnew = `
+update @schema.run r
+set input = $4::text,
+  input_digest = $5::text,
+  context = $6::text,
+  label = $7::text,
+  attributes = $8::jsonb,
+  ready_at = null,
+  wake_at = @schema.engine_now() + make_interval(secs => $2::float8 / 1000),
+  deadline = @schema.engine_now() + make_interval(secs => ($2::float8 + $3::float8) / 1000)
+where r.id = $1::uuid
+returning r.id, r.status, r.input_digest, extract(epoch from r.deadline)::float8 * 1000 as deadline,
+  extract(epoch from @schema.engine_now())::float8 * 1000 as at`;
+
+/** Starts of one tenant are counted one after the other. Takes: what tells engines of one database apart, tenants. Locks those. */
+const lockTenants = `
+select pg_advisory_xact_lock(hashtextextended($1::text || name, 0))
+from (select distinct name from unnest($2::text[]) as t(name) order by name) tenant`;
+
+/**
+ * How many runs of each tenant were created in the last so many ms, children as well, and when the earliest of them was. No more
+ * than the limit are counted. Takes: tenants, ms, limit, the least id that such a run can have.
+ */
+const countStarts = `
+select tenant.name as tenant, recent.starts, extract(epoch from recent.earliest)::float8 * 1000 as earliest
+from unnest((select $1::text[])) as tenant(name)
+cross join lateral (
+  select count(*)::int as starts, min(newest.created_at) as earliest
+  from (
+    select r.created_at
+    from @schema.run r
+    where r.tenant = tenant.name
+      and r.id >= $4::uuid
+      and r.created_at > @schema.engine_now() - make_interval(secs => $2::float8 / 1000)
+    order by r.id desc
+    limit $3::int
+  ) newest
+) recent`;
+
 /** For a start in somebody else's transaction: its isolation level, and whether it is on a database that has our tables. */
 const describeTransaction = `
 select current_setting('transaction_isolation') as level, to_regclass('@schema.run') is not null as ours`;
 
-export const startStatements = { insertRuns, findStarted, describeTransaction };
+export const startStatements = {
+  insertRuns,
+  findStarted,
+  lockHolder,
+  releaseKey,
+  delayAnew,
+  lockTenants,
+  countStarts,
+  describeTransaction,
+};
