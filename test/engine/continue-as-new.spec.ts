@@ -5,8 +5,10 @@ import { closeApps, startApp, type TestApp } from '../support/app.js';
 import { Barrier } from '../support/barrier.js';
 import { ChaosProxy } from '../support/chaos-proxy.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
+import { errorOf } from '../support/error-of.js';
 import { HeldRows } from '../support/held-rows.js';
 import { until } from '../support/until.js';
+import { untilStatus } from '../support/until-status.js';
 import { workflow } from '../support/workflow.js';
 
 let database: TestDatabase;
@@ -40,17 +42,6 @@ afterAll(async () => {
 
 function start(...providers: NonNullable<Parameters<typeof startApp>[0]['providers']>): Promise<TestApp> {
   return startApp({ database, providers, options: { worker: { pollInterval: '20ms' } } });
-}
-
-async function errorOf(act: Promise<unknown>): Promise<unknown> {
-  return act.then(
-    () => 'no error',
-    (error: unknown) => error,
-  );
-}
-
-async function untilStatus({ orchestrator }: TestApp, runId: string, status: string): Promise<void> {
-  await until(`it is ${status}`, async () => (await orchestrator.get(runId)).status === status);
 }
 
 async function rowOf(runId: string): Promise<Record<string, unknown>> {
@@ -568,29 +559,30 @@ describe('a continuation and', () => {
     expect(bodies).toEqual(Array.from({ length: 201 }, (_, count) => `count ${count}`));
   });
 
-  it('takeovers, one in each generation, do not poison the run', async () => {
+  it('takeovers with progress in between, in each generation, do not poison the run', async () => {
     const barriers: Barrier[] = [];
+    const holdOnce = (body: string) => () => {
+      bodies.push(body);
+      if (bodies.filter((one) => one === body).length > 1) return undefined;
+      barriers.push(new Barrier());
+      return barriers.at(-1)!.pass();
+    };
     const dying = workflow('dying', async ({ ctx }, generation: number) => {
-      await ctx.step('hold', ({ attempt }) => {
-        bodies.push(`${generation} ${attempt}`);
-        if (bodies.filter((body) => body.startsWith(`${generation} `)).length === 1) {
-          barriers.push(new Barrier());
-          return barriers.at(-1)!.pass();
-        }
-        return undefined;
-      });
-      return generation === 3 ? 'done' : ctx.continueAsNew(generation + 1);
+      if (generation === 0) for (const name of ['a', 'b', 'c']) await ctx.step(name, () => name);
+      for (const name of ['first', 'second']) await ctx.step(name, holdOnce(`${generation} ${name}`));
+      return generation === 1 ? 'done' : ctx.continueAsNew(1);
     });
     const options = { worker: { pollInterval: '20ms', maxRecoveries: 1 } } as const;
     let app = await startApp({ database, providers: [dying], options });
     const { id } = await app.orchestrator.start(dying, 0);
-    for (let generation = 0; generation <= 3; generation++) {
-      await until('its step runs', () => barriers.length > generation);
+    for (let crashes = 1; crashes <= 4; crashes++) {
+      await until('a step runs for the first time', () => barriers.length === crashes);
       await app.crash();
       app = await startApp({ database, providers: [dying], options });
     }
 
     expect(await app.orchestrator.result(id)).toBe('done');
-    expect(bodies).toEqual(['0 1', '0 1', '1 1', '1 1', '2 1', '2 1', '3 1', '3 1']);
+    const each = ['0 first', '0 second', '1 first', '1 second'];
+    expect(bodies).toEqual(each.flatMap((body) => [body, body]));
   });
 });

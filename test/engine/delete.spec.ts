@@ -2,6 +2,7 @@ import pg from 'pg';
 
 import { closeApps, startApp, type TestApp } from '../support/app.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
+import { errorOf } from '../support/error-of.js';
 import { HeldRows } from '../support/held-rows.js';
 import { until } from '../support/until.js';
 import { workflow } from '../support/workflow.js';
@@ -60,13 +61,6 @@ async function rowsOf(runIds: string[]): Promise<number> {
 async function familyOf(runId: string): Promise<string[]> {
   const { children } = await app.orchestrator.tree(runId);
   return [runId, ...(await Promise.all(children.map(({ id }) => familyOf(id)))).flat()];
-}
-
-async function errorOf(act: Promise<unknown>): Promise<unknown> {
-  return act.then(
-    () => 'no error',
-    (error: unknown) => error,
-  );
 }
 
 describe('deleting a run', () => {

@@ -3,9 +3,11 @@ import { closeApps, startApp, type TestApp } from '../support/app.js';
 import { Barrier } from '../support/barrier.js';
 import { moveClock } from '../support/clock.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
+import { errorOf } from '../support/error-of.js';
 import { HeldRows } from '../support/held-rows.js';
 import { rewindRun } from '../support/rewind.js';
 import { until } from '../support/until.js';
+import { untilStatus } from '../support/until-status.js';
 import { workflow } from '../support/workflow.js';
 
 const DAY_MS = 86_400_000;
@@ -31,17 +33,6 @@ afterAll(() => database.drop());
 
 function start(...providers: NonNullable<Parameters<typeof startApp>[0]['providers']>): Promise<TestApp> {
   return startApp({ database, providers, options: { worker: { pollInterval: '20ms' } } });
-}
-
-async function errorOf(act: Promise<unknown>): Promise<unknown> {
-  return act.then(
-    () => 'no error',
-    (error: unknown) => error,
-  );
-}
-
-async function untilStatus({ orchestrator }: TestApp, runId: string, status: string): Promise<void> {
-  await until(`it is ${status}`, async () => (await orchestrator.get(runId)).status === status);
 }
 
 const bodiesOf = (runId: string) => bodies.filter((body) => body.startsWith(runId)).map((body) => body.slice(37));
@@ -293,8 +284,10 @@ describe('a fork', () => {
     const own = await createTestDatabase();
     const waiting = workflow('waiting', async ({ ctx, children }) => {
       await ctx.step('first', () => 'first');
-      await ctx.step('second', () => 'second');
-      const child = await children.callSettled(quick, undefined, { timeout: '1h' });
+      const [, child] = await Promise.all([
+        ctx.step('second', () => 'second'),
+        children.callSettled(quick, undefined, { timeout: '1h' }),
+      ]);
       const before = ctx.now().getTime();
       await ctx.sleep('300ms');
       return { child: child.status, slept: ctx.now().getTime() - before };

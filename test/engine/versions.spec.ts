@@ -3,6 +3,7 @@ import { closeApps, startApp, type TestApp } from '../support/app.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { rewindRun } from '../support/rewind.js';
 import { until } from '../support/until.js';
+import { untilStatus } from '../support/until-status.js';
 import { workflow } from '../support/workflow.js';
 
 const EVERYTHING = 1_000_000;
@@ -33,10 +34,6 @@ function deploy(...providers: NonNullable<Parameters<typeof startApp>[0]['provid
 
 function step({ ctx }: Tools, name: string): Promise<void> {
   return ctx.step(name, () => void bodies.push(name));
-}
-
-async function untilStatus({ orchestrator }: TestApp, runId: string, status: string): Promise<void> {
-  await until(`it is ${status}`, async () => (await orchestrator.get(runId)).status === status);
 }
 
 /** Starts a run under this code, lets it come to rest, and ends the process. */

@@ -32,11 +32,11 @@ with r as (
 ),
 shared as (
   insert into @schema.history (
-    run_id, seq, kind, scope, name, ordinal, status, output, error, attempts, after_seq, started_at, finished_at, child_id
+    run_id, seq, kind, scope, name, ordinal, status, output, error, attempts, after_seq, started_at, finished_at, child_id, logs
   )
   select r.id, h.seq, h.kind, h.scope, h.name, h.ordinal, h.status, h.output, h.error, h.attempts, h.after_seq, h.started_at,
     case when h.seq = $4::int then date_trunc('milliseconds', @schema.engine_now()) else h.finished_at end,
-    h.child_id
+    h.child_id, h.logs
   from @schema.history h
   cross join r
   where h.run_id = $1::uuid
