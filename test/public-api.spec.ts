@@ -112,7 +112,7 @@ describe('The package', () => {
     expect(membersOf(Orchestrator)).toEqual(
       expect.arrayContaining([
         ...['start', 'startMany', 'execute', 'result', 'get', 'findByKey', 'history', 'tree', 'list', 'listChildren'],
-        ...['cancel', 'retry', 'delete', 'fork'],
+        ...['cancel', 'retry', 'pause', 'resume', 'delete', 'fork'],
         ...['signal', 'signalWithStart'],
         ...['explain'],
       ]),

@@ -19,7 +19,7 @@ export class AtMostOnceStepCommand extends StepCommand {
   }
 
   protected override startAttempt(): void {
-    if (!this.execution.mayBeginBodies) return;
+    if (!this.execution.mayBegin(this)) return;
     this.execution.recordAttempt(this, this.attempts + 1);
     super.startAttempt();
   }

@@ -1,7 +1,7 @@
 import type { CallerContext } from './caller-context.js';
 import type { DatabaseClock } from './clock.js';
 import type { WorkflowDefinition, WorkflowReference } from './definition.js';
-import { RunNotFoundError } from './errors.js';
+import { RunFinishedError, RunNotFoundError } from './errors.js';
 import type { EventSink } from './events.js';
 import type { WorkflowRegistry } from './registry.js';
 import { InputVerdicts } from './input-verdicts.js';
@@ -189,6 +189,27 @@ export class Engine {
   fired({ started, cancelled }: Fired): void {
     if (cancelled) this.announceCancel(cancelled);
     this.woken(started);
+  }
+
+  /** Pauses a run, and tells the worker that executes it. */
+  async pause(runId: string): Promise<void> {
+    const { status, workerId } = await this.setPaused(runId, true);
+    if (status !== 'running' || workerId === null) return;
+    if (workerId === this.worker?.id) this.worker.lookAgain();
+    else this.hints.worker(workerId);
+  }
+
+  /** Lets a paused run go on, at once if anything has happened that it waited for. */
+  async resume(runId: string): Promise<void> {
+    this.woken([await this.setPaused(runId, false)]);
+  }
+
+  private async setPaused(runId: string, paused: boolean): Promise<WokenRun> {
+    const run = await this.store.setPaused(runId, paused);
+    if (run) return run;
+    const ended = await this.store.get(runId);
+    if (!ended) throw new RunNotFoundError(runId);
+    throw new RunFinishedError(runId, ended.status, `cannot be ${paused ? 'paused' : 'resumed'} any more.`);
   }
 
   /** Runs have become claimable, or something happened to them where they execute. */

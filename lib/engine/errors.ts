@@ -208,8 +208,9 @@ export class RunFinishedError extends OrchestrationError {
   constructor(
     readonly runId: string,
     readonly runStatus: string,
+    refusal = 'takes no signal any more. Start a new run, or signal it before it ends.',
   ) {
-    super(`Run ${runId} is ${runStatus} and takes no signal any more. Start a new run, or signal it before it ends.`);
+    super(`Run ${runId} is ${runStatus} and ${refusal}`);
   }
 }
 

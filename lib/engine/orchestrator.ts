@@ -291,6 +291,20 @@ export class Orchestrator {
   }
 
   /**
+   * Pauses a run: a step that is running ends, and its outcome is recorded; then nothing of the run is executed until
+   * {@link resume}. What happens to it meanwhile is kept. A cancellation ends the pause. Idempotent.
+   * @throws RunNotFoundError, RunFinishedError
+   */
+  async pause(runId: string): Promise<void> {
+    await (await this.engine()).pause(runId);
+  }
+
+  /** Lets a paused run go on. Idempotent. @throws RunNotFoundError, RunFinishedError */
+  async resume(runId: string): Promise<void> {
+    await (await this.engine()).resume(runId);
+  }
+
+  /**
    * Lets a failed, cancelled or blocked run go on from its last recorded outcome, with fresh attempts.
    * @throws RunNotFoundError, RunNotFinishedError
    */

@@ -236,11 +236,8 @@ export class RunContext {
     code: (item: Item, index: number) => Promise<Value> | Value,
     options: { concurrency?: number } = {},
   ): Promise<Value[]> {
+    check('The options of ctx.map', options, MAP_OPTIONS);
     const { concurrency = Infinity } = options;
-    if (!(concurrency >= 1))
-      throw new ValidationError('ctx.map', [
-        { message: `concurrency must be at least 1, not ${concurrency}`, path: ['concurrency'] },
-      ]);
     return tolerant(mapInBranches(frameFor('ctx.map'), items, code, { concurrency }) as Promise<Value[]>);
   }
 
@@ -313,6 +310,8 @@ export class RunContext {
 }
 
 const CRON_OPTIONS = new Set(['timeZone']);
+
+const MAP_OPTIONS: ReadonlySet<string> = new Set(['concurrency']);
 
 const nothing = (): void => {};
 const SILENT: RunLogger = { log: nothing, error: nothing, warn: nothing, debug: nothing, verbose: nothing };

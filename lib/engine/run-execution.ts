@@ -79,6 +79,8 @@ export interface ExecutionHost extends WriteSink {
   checkExists(runId: string, onUnknown: () => void): void;
   /** Asks for the run to be claimed again: its code goes on although it was parked. */
   wake(execution: RunExecution): void;
+  /** The run is paused and nothing of it is under way: it gives its slot up. */
+  paused(execution: RunExecution): void;
   /** The run has given its slot up (parked), or has left this process for good. */
   parked(execution: RunExecution): void;
   left(execution: RunExecution, end: RunEnd | undefined): void;
@@ -120,6 +122,8 @@ export class RunExecution {
   private undoing: Compensations | undefined;
   private readonly ready: Delivery[] = [];
   private readonly timer = new DeadlineTimer(() => this.timeHasCome());
+  /** It is to be paused: outcomes are recorded, and not delivered any more. */
+  private isPausing = false;
   /** Outcomes are delivered by one loop at a time; at first that is the replay. */
   private isDelivering = true;
   private isCheckScheduled = false;
@@ -261,9 +265,12 @@ export class RunExecution {
     return this.writes.isDurable;
   }
 
-  /** False while the process shuts down: what has begun may end, nothing else begins. */
-  get mayBeginBodies(): boolean {
-    return !this.host.isDraining;
+  /**
+   * False while the process shuts down: what has begun may end, nothing else begins. While the run pauses, what the bodies
+   * that run ask for still does.
+   */
+  mayBegin(command: Command): boolean {
+    return !this.host.isDraining && (!this.isPausing || command.identity.scope !== '');
   }
 
   whenDurable(): Promise<void> {
@@ -444,6 +451,28 @@ export class RunExecution {
     this.cancelSoon(mark);
   }
 
+  /**
+   * The run is to be paused. Its code is not gone on with: what ends from now on is recorded and waits for a replay. When no body
+   * runs any more and all is durable, the run gives its slot up. Invariant: nothing that has ended is lost, and nothing is
+   * begun but what a running body needs. A run that is just parking, or ending, is left to that: a parked one is not claimed.
+   * A cancellation does not wait for the bodies, which get their AbortSignal: the next pass unwinds the run.
+   */
+  pause(): void {
+    if (this.isPausing || this.isOver || this.state === 'parked') return;
+    this.isPausing = true;
+    this.checkParkingSoon();
+  }
+
+  private keepBack(command: Command): void {
+    this.pending.delete(command);
+    command.drop('The run is paused');
+  }
+
+  private checkPaused(): void {
+    const isAtRest = this.state === 'replaying' || (this.state === 'live' && !this.isDelivering && !this.ready.length);
+    if (isAtRest && this.isDurable && (this.activeBodies === 0 || this.run.cancel)) this.host.paused(this);
+  }
+
   private cancelSoon(mark: CancelMark): void {
     this.run.cancel = mark;
     const error = this.serializer.encodeError(new CancelledError(mark.reason ?? undefined));
@@ -587,6 +616,8 @@ export class RunExecution {
 
   private recordAndDeliver(delivery: Delivery): void {
     const { command, event } = delivery;
+    // The next pass hears of it from the run's row, and can act upon it.
+    if (event && this.isPausing) return;
     // What came too late: the call was cancelled, or the code that the time is over for has ended.
     if (command ? !command.open : event.kind === 'expiry' && this.isUndoing) return;
     const recorded = this.inItsPlace(delivery);
@@ -639,6 +670,7 @@ export class RunExecution {
   }
 
   private deliver(outcome: RecordedOutcome, command: Command | undefined): void {
+    if (this.isPausing && command && outcome.scope === '') return this.keepBack(command);
     if (outcome.scope === '') {
       this.deliveredSeq = outcome.seq;
       this.runTime = outcome.finishedAt;
@@ -829,6 +861,7 @@ export class RunExecution {
   }
 
   private checkParking(): void {
+    if (this.isPausing) return this.checkPaused();
     if (this.state !== 'live') return;
     // Timers and the deadline come due beside a step body that runs, too.
     const wakeAt = this.armTimer();
@@ -919,6 +952,7 @@ export class RunExecution {
     const { run } = result;
     if (run.next && write.move?.to === 'continued') return this.host.continued(this, write.move.input, run.next);
     if (this.state === 'dropped') return;
+    if (this.isPausing) this.checkParkingSoon();
     if (run.cancel && !write.knowsCancel) return this.interrupted(run.cancel);
     if (!write.move) return this.touched(run.wakes);
     if (write.move.to === 'waiting') return this.parkEnded(run.status === 'waiting', run.wakes);
@@ -948,6 +982,7 @@ export class RunExecution {
     if (this.state !== 'parking') return;
     this.state = isParked ? 'parked' : 'live';
     if (isParked) {
+      this.isPausing = false;
       this.timer.clear();
       this.host.parked(this);
       if (this.ready.length) this.host.wake(this);

@@ -184,7 +184,7 @@ export class StepCommand extends Command {
 
   protected startAttempt(): void {
     const { execution } = this;
-    if (!execution.mayBeginBodies) return;
+    if (!execution.mayBegin(this)) return;
     const attempt = new RunningAttempt(execution, this.branch, {
       step: this.key,
       attempt: this.attempts + 1,

@@ -57,6 +57,10 @@ export interface Store {
   wake(runId: string): Promise<WokenRun[]>;
   /** Requests the cancellation of runs and of all their active descendants, in one transaction. */
   cancel(runIds: readonly string[], request: CancelRequest): Promise<CancelResult>;
+  /** Pauses a run, or lets it go on; undefined when there is no such run, or it has ended. */
+  setPaused(runId: string, paused: boolean): Promise<WokenRun | undefined>;
+  /** Makes a run that is executed under this epoch, and that nothing is under way of, claimable. */
+  giveUp(runId: string, epoch: number): Promise<WokenRun[]>;
   /** Makes a finished or blocked run claimable again, without the outcomes that made it end. */
   retry(runId: string): Promise<{ status: RunStatus; retried: boolean; woken: WokenRun[] } | undefined>;
 
@@ -565,7 +569,7 @@ export interface Beat {
   /** Executing runs that are another worker's now, or ended by force. */
   lost: string[];
   /** Executing runs that something happened to. */
-  attention: { id: string; wakes: number; cancel: CancelMark | null }[];
+  attention: { id: string; wakes: number; cancel: CancelMark | null; paused: boolean }[];
 }
 
 /** What processes tell each other outside the hot commit. */

@@ -292,6 +292,17 @@ export class Worker implements ExecutionHost {
     this.slotFreed(execution.run.queue);
   }
 
+  paused(execution: RunExecution): void {
+    const { id, epoch, queue } = execution.run;
+    execution.drop('The run is paused');
+    this.executions.delete(id);
+    this.slotFreed(queue);
+    void this.guard(async () => {
+      await this.heartbeats.flush();
+      this.noticeElsewhere(await this.parts.store.giveUp(id, epoch));
+    });
+  }
+
   left(execution: RunExecution, end: RunEnd | undefined): void {
     if (this.executions.get(execution.run.id) === execution) this.executions.delete(execution.run.id);
     if (this.parkedRuns.peek(execution.run.id) === execution) this.parkedRuns.delete(execution.run.id);
@@ -592,8 +603,9 @@ export class Worker implements ExecutionHost {
     this.ticks.set(beat.nextTickAt);
     // The database's clock may have moved on since: a failover, or a test that moves the time.
     this.armWakeTimer();
-    for (const { id, wakes, cancel } of beat.attention) {
+    for (const { id, wakes, cancel, paused } of beat.attention) {
       const execution = this.executions.get(id);
+      if (paused) execution?.pause();
       if (cancel) execution?.requestCancel(cancel);
       execution?.touched(wakes);
     }

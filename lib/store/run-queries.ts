@@ -204,7 +204,7 @@ export class RunQueries {
       workflow: fromSqlText(row.workflow),
       version: row.version,
       key: name(row.key),
-      paused: row.paused,
+      paused: row.paused && !isTerminal(row.status),
       queue: fromSqlText(row.queue),
       priority: row.priority,
       tenant: name(row.tenant),

@@ -447,6 +447,18 @@ export class TypeOrmStore implements Store {
     await this.worked(() => this.database.run(this.sql.keepHeartbeats, parameters));
   }
 
+  // ---- pausing
+
+  async setPaused(runId: string, paused: boolean): Promise<WokenRun | undefined> {
+    if (!isUuid(runId)) return undefined;
+    const rows = await this.called(() => this.database.run<WokenRow>(this.sql.setPaused, [runId, paused]));
+    return rows.map(wokenFromRow)[0];
+  }
+
+  async giveUp(runId: string, epoch: number): Promise<WokenRun[]> {
+    return (await this.worked(() => this.database.run<WokenRow>(this.sql.giveUpRun, [runId, epoch]))).map(wokenFromRow);
+  }
+
   // ---- waking and cancelling
 
   async wakeDue(limit: number): Promise<WokenRun[]> {
@@ -555,6 +567,7 @@ export class TypeOrmStore implements Store {
       attention: attention.map((run) => ({
         id: run.id,
         wakes: run.wakes,
+        paused: run.paused,
         cancel: cancelFromRow(run.cancelRequestedAt, run.cancelReason),
       })),
     };
@@ -712,7 +725,13 @@ interface BeatRow {
   next_tick_at: number | null;
   expired_workers: boolean;
   lost: string[];
-  attention: { id: string; wakes: number; cancelRequestedAt: number | null; cancelReason: string | null }[];
+  attention: {
+    id: string;
+    wakes: number;
+    cancelRequestedAt: number | null;
+    cancelReason: string | null;
+    paused: boolean;
+  }[];
   at: number;
 }
 

@@ -1,6 +1,6 @@
 import { type LoggerService } from '@nestjs/common';
 
-import { type OutputOf, RunContext, Step, Workflow, type WorkflowClass } from '../../lib/index.js';
+import { NonRetryableError, type OutputOf, RunContext, Step, Workflow, type WorkflowClass } from '../../lib/index.js';
 import { closeApps, startApp, type TestApp } from '../support/app.js';
 import { Barrier } from '../support/barrier.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
@@ -383,6 +383,59 @@ describe('what a race leaves behind', () => {
     const statuses = async () => (await app.orchestrator.listChildren(run.id)).items.map(({ status }) => status);
     await until('the children have ended', async () => (await statuses()).every((status) => status === 'cancelled'));
     expect(await statuses()).toEqual(['cancelled', 'cancelled', 'cancelled']);
+  });
+
+  it.each(['any', 'all', 'map'] as const)(
+    'by ctx.%s is cancelled, too: running steps get their AbortSignal, timers are dropped (scenario 20)',
+    async (how) => {
+      const running = new Barrier();
+      const reasons: unknown[] = [];
+      const leaving = workflow('leaving-steps', async ({ ctx }) => {
+        const rest = {
+          step: () =>
+            ctx.step('left', async ({ signal }) => {
+              signal.addEventListener('abort', () => reasons.push(signal.reason));
+              await running.pass();
+            }),
+          timer: () => ctx.sleep('1h'),
+        };
+        const decisive = () =>
+          ctx.step('decisive', async () => {
+            await running.reached();
+            if (how !== 'any') throw new NonRetryableError('no');
+          });
+        if (how === 'any') await ctx.any({ ...rest, decisive });
+        else if (how === 'all') await ctx.all({ ...rest, decisive }).catch(() => {});
+        else await ctx.map([rest.step, rest.timer, decisive], (code) => code()).catch(() => {});
+        await ctx.sleep('50ms');
+        return 'went on';
+      });
+      const app = await start([leaving]);
+
+      const run = await app.orchestrator.start(leaving, undefined);
+
+      expect(await run.result({ timeout: '5s' })).toBe('went on');
+      expect(reasons).toEqual([expect.objectContaining({ name: 'CancelledError' })]);
+      const entries = (await app.orchestrator.history(run.id)).map(({ kind, name }) => `${kind} ${name}`);
+      expect(entries).toEqual(['step decisive', 'timer sleep']);
+      running.open();
+    },
+  );
+
+  it('refuses a map with wrong options', async () => {
+    const wrong = [{ concurrency: 0 }, { concurrency: 1.5 }, { concurrency: '2' }, { parallel: 2 }];
+    const mapping = workflow('wrong-map', ({ ctx }) =>
+      wrong.map((options) => {
+        try {
+          void ctx.map([1], (item) => item, options as { concurrency: number });
+          return 'accepted';
+        } catch (error) {
+          return (error as Error).name;
+        }
+      }),
+    );
+    const app = await start([mapping]);
+    expect(await app.orchestrator.execute(mapping, undefined)).toEqual(wrong.map(() => 'ValidationError'));
   });
 
   it('does not reach a shield: its work goes on to its end', async () => {

@@ -342,6 +342,8 @@ describe('With 100,000 runs', () => {
     forget: [id(5), [1]],
     supersedeEnded: [id(5), [id(6)]],
     markCompensation: [id(5), 'running'],
+    setPaused: [id(5), true],
+    giveUpRun: [id(5), 1],
     reopenRun: [id(5)],
     continueRun: [id(5), '1', 0, 1],
     lockOriginal: [id(5)],

@@ -10,6 +10,7 @@ import { scheduleStatements } from './schedule.sql.js';
 import { startStatements } from './start.sql.js';
 import { heartbeatStatements } from './heartbeat.sql.js';
 import { forkStatements } from './fork.sql.js';
+import { pauseStatements } from './pause.sql.js';
 import { inSchema } from './statement.js';
 import { transactionStatements } from './transaction.sql.js';
 import { wakeStatements } from './wake.sql.js';
@@ -28,6 +29,7 @@ export function allStatements(schema: string) {
       ...wakeStatements,
       ...signalStatements,
       ...cancelStatements,
+      ...pauseStatements,
       ...continueStatements,
       ...deleteStatements,
       ...forkStatements,

@@ -55,7 +55,8 @@ set cancel_requested_at = coalesce(r.cancel_requested_at, @schema.engine_now()),
     else r.ready_at
   end,
   wake_at = null,
-  waiting_for = null
+  waiting_for = null,
+  paused = false
 from target
 where r.id = target.id
   and r.finished_at is null
@@ -114,6 +115,7 @@ set status = 'pending',
   cancel_requested_at = null,
   cancel_reason = null,
   compensation = 'none',
+  paused = r.paused and r.finished_at is null,
   deadline = case when r.deadline <= @schema.engine_now() then null else r.deadline end,
   recoveries = 0
 where r.id = $1::uuid

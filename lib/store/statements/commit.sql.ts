@@ -96,7 +96,7 @@ const [workerId, definitions, residents] = [`$${after}`, `$${after + 1}`, `$${af
  */
 const commitWrites = `
 with locked as (
-  select w.*, r.epoch as stored_epoch, r.write_no as stored_write_no, r.status, r.wakes, r.worker_id, r.queue,
+  select w.*, r.epoch as stored_epoch, r.write_no as stored_write_no, r.status, r.wakes, r.worker_id, r.queue, r.paused,
     r.cancel_requested_at, r.cancel_reason, r.watched,
     case when r.awaited then r.parent_id end as waiting_parent
   from ${WRITES.unnest('w', 1)}
@@ -171,7 +171,7 @@ change as (
       when j.moves and j.move = 'waiting' and not j.interrupted and not j.woken and j.wakes = j.seen_wakes then 'waiting'
       when not j.moves and j.status = 'waiting' then
         case
-          when j.id = any(${residents}::uuid[]) and j.worker_id in (select id from alive) and j.queue not in (${GATED_QUEUES}) then 'running'
+          when j.id = any(${residents}::uuid[]) and j.worker_id in (select id from alive) and not j.paused and j.queue not in (${GATED_QUEUES}) then 'running'
           else 'pending'
         end
     end as next_status

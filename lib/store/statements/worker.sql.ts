@@ -87,13 +87,14 @@ select
       'id', r.id,
       'wakes', r.wakes,
       'cancelRequestedAt', extract(epoch from r.cancel_requested_at)::float8 * 1000,
-      'cancelReason', r.cancel_reason
+      'cancelReason', r.cancel_reason,
+      'paused', r.paused
     )), '[]')
     from @schema.run r
     where r.id = any($5::uuid[])
       and r.worker_id = $1::uuid
       and r.status = 'running'
-      and (r.wakes > 0 or r.cancel_requested_at is not null)
+      and (r.wakes > 0 or r.cancel_requested_at is not null or r.paused)
   ) as attention,
   extract(epoch from @schema.engine_now())::float8 * 1000 as at`;
 
