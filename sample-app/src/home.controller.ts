@@ -22,6 +22,8 @@ export class HomeController {
         'GET /orders': 'the latest orders',
         'GET /orders/:id': 'an order with its payment and parcels, its family of runs and its history',
         'POST /orders/:id/cancel': 'cancels an order with all that was started for it',
+        'GET /approvals': "the orders above € 500, which wait for a manager's approval",
+        'POST /approvals/:orderId': 'approves such an order, or refuses it',
       },
       try: [
         `curl -s localhost:3000/orders -H 'content-type: application/json' -d '${ORDER}'`,

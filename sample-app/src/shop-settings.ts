@@ -19,6 +19,12 @@ export class ShopSettings {
   /** How long a worker may be silent before others take its runs over. */
   readonly lease: Duration = (process.env.SHOP_LEASE || '30s') as Duration;
 
+  /** An order above this sum, in euro cents, waits for a manager's approval. */
+  readonly largeOrderCents: number = 50_000;
+
+  /** How long a large order waits for it. */
+  readonly approvalDeadline: Duration = (process.env.SHOP_APPROVAL_DEADLINE || '2d') as Duration;
+
   /** Where the payment provider and the mailer are; by default this very app plays their parts. */
   readonly externalServicesUrl: string | undefined = process.env.EXTERNAL_SERVICES_URL || undefined;
 }

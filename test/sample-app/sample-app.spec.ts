@@ -10,15 +10,19 @@ import type { INestApplication } from '@nestjs/common';
 import { Test } from '@nestjs/testing';
 import { DataSource } from 'typeorm';
 
-import type { RunTree } from '../../lib/index.js';
+import { type Duration, Orchestrator, type RunTree } from '../../lib/index.js';
 import { AppModule } from '../../sample-app/src/app.module.js';
 import { audit } from '../../sample-app/src/demo/audit.js';
+import type { Decision } from '../../sample-app/src/demo/manager.js';
 import { Charge } from '../../sample-app/src/external/charge.entity.js';
 import { SentEmail } from '../../sample-app/src/external/sent-email.entity.js';
+import type { PendingApproval } from '../../sample-app/src/orders/approvals.service.js';
 import type { OrderStatus } from '../../sample-app/src/orders/order.entity.js';
 import type { OrderDetails } from '../../sample-app/src/orders/orders.service.js';
 import { type PlacedOrder, placedOrderSchema } from '../../sample-app/src/orders/placed-order.js';
 import { ShopSettings } from '../../sample-app/src/shop-settings.js';
+import type { Product } from '../../sample-app/src/stock/product.entity.js';
+import { Reservation } from '../../sample-app/src/stock/reservation.entity.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 
 function orderOf(id: string, changes: Record<string, unknown> = {}): Record<string, unknown> {
@@ -34,6 +38,11 @@ function orderOf(id: string, changes: Record<string, unknown> = {}): Record<stri
   };
 }
 
+/** One that a manager must approve. */
+function largeOrderOf(id: string, changes: Record<string, unknown> = {}): Record<string, unknown> {
+  return orderOf(id, { lines: [{ sku: 'kettle', quantity: 6 }], ...changes });
+}
+
 /** The statuses of a family, by ref. */
 function statusesIn(tree: RunTree): Record<string, string> {
   const children = tree.children.map(statusesIn);
@@ -44,21 +53,24 @@ describe('The shop over HTTP', () => {
   let database: TestDatabase;
   let app: INestApplication;
   let url: string;
+  const settings = { approvalDeadline: '1h' as Duration };
   const placed: PlacedOrder[] = [];
+  const decisions = new Map<string, Decision>();
 
   beforeAll(async () => {
     database = await createTestDatabase();
-    const settings: ShopSettings = {
+    const allSettings: ShopSettings = Object.assign(settings, {
       databaseUrl: database.url,
       schema: 'public',
       runsSchema: 'orchestration',
       isWorker: true,
-      lease: '30s',
+      lease: '30s' as const,
+      largeOrderCents: 50_000,
       externalServicesUrl: undefined,
-    };
+    });
     const module = await Test.createTestingModule({ imports: [AppModule] })
       .overrideProvider(ShopSettings)
-      .useValue(settings)
+      .useValue(allSettings)
       .compile();
     app = module.createNestApplication({ logger: false });
     await app.listen(0, '127.0.0.1');
@@ -80,7 +92,8 @@ describe('The shop over HTTP', () => {
       headers: { 'content-type': 'application/json' },
       ...(body !== undefined && { body: JSON.stringify(body) }),
     });
-    return { status: response.status, body: await response.json() };
+    const text = await response.text();
+    return { status: response.status, body: text ? JSON.parse(text) : undefined };
   }
 
   async function place(order: Record<string, unknown>): Promise<void> {
@@ -95,6 +108,20 @@ describe('The shop over HTTP', () => {
       if (is(body as OrderDetails)) return body as OrderDetails;
       await delay(50);
     }
+  }
+
+  async function approvalOf(orderId: string): Promise<PendingApproval> {
+    for (;;) {
+      const { body } = await request('GET', '/approvals');
+      const approval = (body as PendingApproval[]).find((pending) => pending.orderId === orderId);
+      if (approval) return approval;
+      await delay(50);
+    }
+  }
+
+  async function stockOf(sku: string): Promise<number | undefined> {
+    const { body } = await request('GET', '/products');
+    return (body as Product[]).find((product) => product.sku === sku)?.stock;
   }
 
   function orderWith(id: string, status: OrderStatus): Promise<OrderDetails> {
@@ -133,16 +160,17 @@ describe('The shop over HTTP', () => {
     ]);
   });
 
-  it('ends an order whose card is declined, puts its goods back and says sorry', async () => {
+  it('ends an order whose card is declined, undoes it from its end to its beginning and says sorry', async () => {
     await place(orderOf('declined', { card: 'tok_no_funds' }));
 
-    const { payment, shipments, runs } = await orderWith('declined', 'payment declined');
+    const { payment, shipments, runs, history } = await orderWith('declined', 'payment declined');
 
     expect(payment).toMatchObject({ status: 'declined' });
     expect(shipments).toEqual([]);
-    expect(statusesIn(runs)).toMatchObject({ order: 'completed', payment: 'failed' });
-    const { body: products } = await request('GET', '/products');
-    expect(products).toContainEqual(expect.objectContaining({ sku: 'teapot', stock: 118 }));
+    const undone = history.filter(({ kind, status }) => kind === 'compensation' && status === 'completed');
+    expect(undone.map(({ name }) => name)).toEqual(['refund', 'StockService.reserve', 'close']);
+    expect(statusesIn(runs)).toMatchObject({ order: 'failed', payment: 'failed' });
+    expect(await stockOf('teapot')).toBe(118);
   });
 
   it('turns an order down that wants more than there is', async () => {
@@ -152,6 +180,83 @@ describe('The shop over HTTP', () => {
 
     expect(payment).toBeNull();
     expect(statusesIn(runs)).not.toHaveProperty('payment');
+  });
+
+  it('lets a large order wait for a manager, and go ahead when she approves', async () => {
+    await place(largeOrderOf('approved'));
+
+    const { prompt, expiresAt } = await approvalOf('approved');
+    const waiting = (await request('GET', '/orders/approved')).body as OrderDetails;
+    const answer = await request('POST', '/approvals/approved', { approved: true });
+    decisions.set('approved', 'approved');
+
+    expect(prompt).toBe('Zoë orders for €537.00. Shall order approved go ahead?');
+    expect(new Date(expiresAt!).getTime()).toBeGreaterThan(Date.now());
+    expect(waiting).toMatchObject({ order: { status: 'placed', isLarge: true }, payment: null });
+    expect(answer).toEqual({ status: 204, body: undefined });
+    await orderWith('approved', 'shipped');
+    const again = await request('POST', '/approvals/approved', { approved: false });
+    expect(again).toMatchObject({ status: 409, body: { message: expect.stringContaining("input 'approval'") } });
+  });
+
+  it('puts the goods of a large order back when the manager refuses it, and takes no money', async () => {
+    const before = await stockOf('kettle');
+    await place(largeOrderOf('refused'));
+    await approvalOf('refused');
+    expect(await stockOf('kettle')).toBe(before! - 6);
+
+    await request('POST', '/approvals/refused', { approved: false });
+    decisions.set('refused', 'refused');
+
+    const { payment, runs } = await orderWith('refused', 'refused');
+    expect(payment).toBeNull();
+    expect(statusesIn(runs)).toEqual({ order: 'failed', farewell: expect.any(String) });
+    expect(await stockOf('kettle')).toBe(before);
+  });
+
+  it('turns a large order down that nobody has approved in time', async () => {
+    const before = await stockOf('kettle');
+    settings.approvalDeadline = '300ms';
+    await place(largeOrderOf('overlooked'));
+    decisions.set('overlooked', 'overlooked');
+
+    const { payment } = await orderWith('overlooked', 'not approved in time');
+    settings.approvalDeadline = '1h';
+
+    expect(payment).toBeNull();
+    expect(await stockOf('kettle')).toBe(before);
+    expect((await request('POST', '/approvals/overlooked', { approved: true })).status).toBe(409);
+  });
+
+  it('undoes a large order that is cancelled while it waits for the manager', async () => {
+    const before = await stockOf('kettle');
+    await place(largeOrderOf('impatient'));
+    await approvalOf('impatient');
+
+    await request('POST', '/orders/impatient/cancel');
+
+    const { payment, runs } = await orderWith('impatient', 'cancelled');
+    expect(payment).toBeNull();
+    expect(statusesIn(runs)).toMatchObject({ order: 'cancelled', farewell: expect.not.stringContaining('cancelled') });
+    expect(await stockOf('kettle')).toBe(before);
+    expect((await request('GET', '/approvals')).body).toEqual([]);
+  });
+
+  it('takes no answer but yes or no, and none to an order that nobody has to approve', async () => {
+    await place(largeOrderOf('maybe'));
+    await approvalOf('maybe');
+    await place(orderOf('small'));
+
+    const maybe = await request('POST', '/approvals/maybe', { approved: 'maybe' });
+    const small = await request('POST', '/approvals/small', { approved: true });
+    const unknown = await request('POST', '/approvals/unknown', { approved: true });
+
+    expect(maybe).toMatchObject({ status: 400, body: { message: expect.stringContaining('approval') } });
+    expect(small.status).toBe(409);
+    expect(unknown.status).toBe(404);
+    await request('POST', '/approvals/maybe', { approved: true });
+    decisions.set('maybe', 'approved');
+    await Promise.all([orderWith('maybe', 'shipped'), orderWith('small', 'shipped')]);
   });
 
   it('cancels an order on its way with all that it started, and gives money and goods back', async () => {
@@ -173,6 +278,24 @@ describe('The shop over HTTP', () => {
     expect(shipments.map(({ status }) => status)).toEqual(['called back', 'called back']);
     const again = await request('POST', '/orders/changed-my-mind/cancel');
     expect(again).toMatchObject({ status: 409, body: { message: expect.stringContaining('cancelled') } });
+  });
+
+  it('cancels an order that no worker has begun, and tells the customer', async () => {
+    const { queues } = app.get(Orchestrator);
+    await queues.pause('default');
+    await place(orderOf('not-begun'));
+
+    const cancellation = await request('POST', '/orders/not-begun/cancel');
+    const again = await request('POST', '/orders/not-begun/cancel');
+    const { order, runs, history } = (await request('GET', '/orders/not-begun')).body as OrderDetails;
+    await queues.resume('default');
+
+    expect([cancellation.status, again.status]).toEqual([202, 409]);
+    expect({ order: order.status, run: runs.status, history }).toEqual({
+      order: 'cancelled',
+      run: 'cancelled',
+      history: [],
+    });
   });
 
   it('takes an order that is sent twice once, and refuses another one under the same id', async () => {
@@ -206,32 +329,50 @@ describe('The shop over HTTP', () => {
   it('has books that agree with those of the payment provider and the mailer', async () => {
     const dataSource = app.get(DataSource);
     const emails = dataSource.getRepository(SentEmail);
-    while ((await emails.count()) < placed.length) await delay(50);
+    // Only the order that was cancelled on its way gets two letters: that it is paid, and that it is cancelled.
+    while ((await emails.count()) < placed.length + 1) await delay(50);
 
-    const findings = await audit(dataSource, placed);
+    const findings = await audit(dataSource, placed, decisions);
 
     expect(findings.flatMap(({ problems }) => problems)).toEqual([]);
   });
 
-  it('has an audit that notices a second charge and a lost e-mail', async () => {
+  it('has an audit that notices a second charge, a lost e-mail, goods that nobody put back and a manager who was not heard', async () => {
     const dataSource = app.get(DataSource);
     const again = {
       idempotencyKey: 'another',
       orderId: 'happy',
-      amount: 13_800,
+      amount: 1,
       currency: 'EUR',
       status: 'captured',
     } as const;
     await dataSource.getRepository(Charge).insert(again);
     await dataSource.getRepository(SentEmail).delete({ orderId: 'happy' });
+    await dataSource.getRepository(Reservation).update({ orderId: 'refused' }, { released: false });
+    const unheard = new Map(decisions).set('approved', 'refused');
 
-    const problems = (await audit(dataSource, placed)).flatMap((finding) => finding.problems);
+    const problems = (await audit(dataSource, placed, unheard)).flatMap((finding) => finding.problems);
 
     expect(problems).toEqual([
-      expect.stringContaining('happy (shipped): the provider has [captured 13800 EUR, captured 13800 EUR]'),
+      'happy (shipped): the card: captured, captured 1 EUR, and not captured',
       expect.stringContaining('happy: captured in the shop, captured, captured at the provider'),
-      'happy: e-mails: 0, and not 1',
+      'approved: shipped, and the manager: refused',
+      'happy (shipped): the letters []',
+      'refused (refused): the goods: reserved, and not put back',
     ]);
+  });
+
+  it('undoes an order that fails when its parcels cannot be sent', async () => {
+    const before = await stockOf('cup');
+    await app.get(DataSource).query(`alter table shipment add constraint no_boats_there check (city <> 'Atlantis')`);
+    await place(orderOf('nowhere', { city: 'Atlantis', lines: [{ sku: 'cup', quantity: 2 }] }));
+
+    const { payment, shipments, runs } = await orderWith('nowhere', 'failed');
+
+    expect(statusesIn(runs)).toMatchObject({ order: 'failed', payment: 'completed', 'parcel 1': 'failed' });
+    expect(payment).toMatchObject({ status: 'refunded' });
+    expect(shipments).toEqual([]);
+    expect(await stockOf('cup')).toBe(before);
   });
 });
 
@@ -267,19 +408,23 @@ describe('The demo', () => {
     return { code, output };
   }
 
-  it('survives the death of its worker, cancels a family, and finds the books right', async () => {
-    const orders = Array.from({ length: 8 }, (_, index) =>
-      orderOf(`D-${index}`, index === 3 ? { card: 'tok_declined' } : {}),
-    );
+  it('survives the death of its worker, heeds the manager, cancels a family, and finds the books right', async () => {
+    const orders = [
+      ...Array.from({ length: 8 }, (_, index) => orderOf(`D-${index}`, index === 3 ? { card: 'tok_declined' } : {})),
+      ...Array.from({ length: 3 }, (_, index) => largeOrderOf(`L-${index}`)),
+    ];
     const file = await write('orders.json', JSON.stringify(orders));
 
     const { code, output } = await demo('--file', file);
 
     expect({ code, output }).toEqual({ code: 0, output: expect.stringContaining('1 cancelled') });
     expect(output).toMatch(/Worker process (\d+) was killed \(SIGKILL\) with [1-9]\d* orders under way\n/);
-    expect(output).toContain('9 orders: 7 shipped, 1 payment declined, 1 cancelled');
-    expect(output).toMatch(/└─ shipping +completed/);
-    expect(output).toMatch(/└─ shipping +cancelled/);
+    expect(output).toMatch(/Shall order L-\d go ahead\? The manager says yes\n/);
+    expect(output).toMatch(/Shall order L-\d go ahead\? The manager says no\n/);
+    expect(output).toMatch(/Shall order L-\d go ahead\? The manager overlooks it\n/);
+    expect(output).toMatch(/12 orders: 8 shipped(, 1 (payment declined|cancelled|refused|not approved in time)){4}\n/);
+    expect(output).toMatch(/[├└]─ shipping +completed/);
+    expect(output).toMatch(/[├└]─ shipping +cancelled/);
     expect(output).toMatch(/└─ parcel \d +cancelled/);
     expect(output).not.toContain('NOT TRUE');
     // No colours and no moving cursor where nobody looks.

@@ -7,6 +7,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { DataSource } from 'typeorm';
 
 import { AppModule } from '../app.module.js';
+import { ApprovalsService } from '../orders/approvals.service.js';
 import { Order, type OrderStatus } from '../orders/order.entity.js';
 import { OrdersService } from '../orders/orders.service.js';
 import { DemoDatabase, RUNS_SCHEMA, SHOP_SCHEMA } from './demo-database.js';
@@ -14,6 +15,7 @@ import { WorkerProcess } from './worker-process.js';
 
 /** The lease of the workers, short so that a takeover is quick. */
 const LEASE = '2s';
+const APPROVAL_DEADLINE = '5s';
 const POLL_MS = 100;
 const STANDSTILL_MS = 30_000;
 
@@ -33,7 +35,13 @@ export class DemoShop {
   static async open(): Promise<DemoShop> {
     const database = await DemoDatabase.open();
     try {
-      const settings = { DATABASE_URL: database.url, SHOP_SCHEMA, SHOP_RUNS_SCHEMA: RUNS_SCHEMA, SHOP_LEASE: LEASE };
+      const settings = {
+        DATABASE_URL: database.url,
+        SHOP_SCHEMA,
+        SHOP_RUNS_SCHEMA: RUNS_SCHEMA,
+        SHOP_LEASE: LEASE,
+        SHOP_APPROVAL_DEADLINE: APPROVAL_DEADLINE,
+      };
       Object.assign(process.env, settings, { SHOP_WORKER: 'off' });
       const app = await NestFactory.create(AppModule, { abortOnError: false, logger: ['error', 'fatal'] });
       await app.listen(0, '127.0.0.1');
@@ -50,6 +58,10 @@ export class DemoShop {
 
   get orders(): OrdersService {
     return this.app.get(OrdersService);
+  }
+
+  get approvals(): ApprovalsService {
+    return this.app.get(ApprovalsService);
   }
 
   private get orchestrator(): Orchestrator {

@@ -5,19 +5,24 @@ import type { PlacedOrder } from '../orders/placed-order.js';
 import { audit } from './audit.js';
 import type { DemoShop } from './demo-shop.js';
 import { drawFamily, sizeOf } from './family-tree.js';
+import { Manager } from './manager.js';
 import { OrderRush } from './order-rush.js';
 import { countEach } from './progress.js';
 import type { Report } from './report.js';
 import { seconds } from './seconds.js';
 import { cancelAtSea } from './slow-boats.js';
 
-/** Tells the story: orders come in, the worker dies, another takes over, one order is cancelled, the books are right. */
+/** Tells the story: orders come in, the worker dies, another takes over, a manager answers, one order is cancelled, the books are right. */
 export class Demo {
+  private readonly manager: Manager;
+
   constructor(
     private readonly shop: DemoShop,
     private readonly report: Report,
     private readonly orders: PlacedOrder[],
-  ) {}
+  ) {
+    this.manager = new Manager(shop.approvals);
+  }
 
   /** Returns whether everything was as it should be. */
   async run(): Promise<boolean> {
@@ -34,8 +39,8 @@ export class Demo {
 
   /** Returns the orders that were under way when the worker died. */
   private async handleOrders(): Promise<string[]> {
-    const rush = new OrderRush(this.shop, this.orders);
-    this.report.heading(`${this.orders.length} orders, one crash`);
+    const rush = new OrderRush(this.shop, this.manager, this.orders);
+    this.report.heading(`${this.orders.length} orders, a manager, one crash`);
     await this.report.stage(
       'The orders come in',
       (stage) => rush.run(stage),
@@ -76,7 +81,7 @@ export class Demo {
       () => this.shop.waitUntilNone(() => this.shop.countActiveRuns()),
       () => 'no run is left over',
     );
-    const findings = await audit(this.shop.dataSource, this.orders);
+    const findings = await audit(this.shop.dataSource, this.orders, this.manager.decisions);
     for (const { claim, problems } of findings) {
       if (problems.length === 0) this.report.passed(claim);
       else this.report.failed([`NOT TRUE: ${claim}`, ...problems.map((problem) => `    ${problem}`)].join('\n'));

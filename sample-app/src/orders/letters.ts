@@ -1,4 +1,5 @@
 import type { Email } from '../mail/mailer.js';
+import type { Ending } from './ending.js';
 import type { PlacedOrder } from './placed-order.js';
 import { formatMoney, type Money } from './pricing.js';
 
@@ -12,11 +13,13 @@ export function confirmationOf({ id, customer, email, city, giftNote }: PlacedOr
   };
 }
 
-export function apologyFor({ id, customer, email }: PlacedOrder, reason: string): Email {
+/** To a customer who gets nothing. */
+export function farewellTo({ id, customer, email }: PlacedOrder, ending: Ending): Email {
+  const text = ending === 'cancelled' ? 'your order is cancelled' : `we could not fulfil your order: ${ending}`;
   return {
     orderId: id,
     to: email,
-    subject: `We are sorry about your order ${id}`,
-    text: `Dear ${customer},\n\nwe could not fulfil your order: ${reason}. You have not been charged.`,
+    subject: `Your order ${id}: ${ending}`,
+    text: `Dear ${customer},\n\n${text}. What you may have paid is given back.`,
   };
 }

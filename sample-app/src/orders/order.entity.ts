@@ -1,10 +1,19 @@
-import { Column, CreateDateColumn, Entity, PrimaryColumn } from 'typeorm';
+import { Column, CreateDateColumn, Entity, Index, PrimaryColumn } from 'typeorm';
 
 import type { PlacedOrder } from './placed-order.js';
 import type { Money } from './pricing.js';
 
-/** The last five are final. */
-export type OrderStatus = 'placed' | 'paid' | 'shipped' | 'out of stock' | 'payment declined' | 'cancelled' | 'failed';
+/** All but the first two are final. */
+export type OrderStatus =
+  | 'placed'
+  | 'paid'
+  | 'shipped'
+  | 'out of stock'
+  | 'refused'
+  | 'not approved in time'
+  | 'payment declined'
+  | 'cancelled'
+  | 'failed';
 
 @Entity()
 export class Order {
@@ -21,6 +30,15 @@ export class Order {
   /** Null until it is priced. */
   @Column('jsonb', { nullable: true })
   total!: Money | null;
+
+  /** Whether it needs a manager's approval; null until it is priced. */
+  @Column('boolean', { nullable: true })
+  isLarge!: boolean | null;
+
+  /** The run that fulfils it. */
+  @Index()
+  @Column('uuid')
+  runId!: string;
 
   @CreateDateColumn({ type: 'timestamptz' })
   placedAt!: Date;

@@ -1,70 +1,78 @@
-import { CancelledError, ChildOrchestrator, RunContext, Workflow, type WorkflowHandler } from 'nestjs-orchestration';
+import { ChildOrchestrator, RunContext, Workflow, type WorkflowHandler } from 'nestjs-orchestration';
 
 import { EmailWorkflow } from '../mail/email.workflow.js';
 import { PaymentWorkflow } from '../payments/payment.workflow.js';
 import { PaymentsService } from '../payments/payments.service.js';
 import { ShippingWorkflow } from '../shipping/shipping.workflow.js';
+import { ShopSettings } from '../shop-settings.js';
 import { StockService } from '../stock/stock.service.js';
-import { apologyFor, confirmationOf } from './letters.js';
+import { type Ending, endingOf, OrderRefusedError } from './ending.js';
+import { confirmationOf, farewellTo } from './letters.js';
 import { OrderBook } from './order-book.js';
-import type { OrderStatus } from './order.entity.js';
 import type { PlacedOrder } from './placed-order.js';
+import { formatMoney, type Money } from './pricing.js';
 
-/** An order from the click to the door. Read `fulfil` first. */
+/** An order from the click to the door. Until it is there, whatever ends the run undoes what was done, the last first. */
 @Workflow('order')
-export class OrderWorkflow implements WorkflowHandler<PlacedOrder, OrderStatus> {
+export class OrderWorkflow implements WorkflowHandler<PlacedOrder, void> {
   constructor(
     private readonly children: ChildOrchestrator,
     private readonly ctx: RunContext,
+    private readonly settings: ShopSettings,
     private readonly book: OrderBook,
     private readonly stock: StockService,
     private readonly payments: PaymentsService,
   ) {}
 
-  async run(order: PlacedOrder): Promise<OrderStatus> {
+  async run(order: PlacedOrder): Promise<void> {
+    let ending: Ending = 'failed';
+    // Registered first, it comes last: when everything else is undone.
+    this.ctx.compensate('close', () => this.close(order, ending));
     try {
-      return await this.fulfil(order);
+      await this.fulfil(order);
     } catch (error) {
-      // In a shield even a cancelled run may put things back in order before it ends.
-      await this.ctx.shield(() => this.undo(order, error instanceof CancelledError ? 'cancelled' : 'failed'));
+      ending = endingOf(error);
       throw error;
     }
   }
 
-  private async fulfil(order: PlacedOrder): Promise<OrderStatus> {
+  private async fulfil(order: PlacedOrder): Promise<void> {
     const { id, card, city, delivery, lines } = order;
-    const total = await this.book.price(order);
-    if (!(await this.stock.reserve(id, lines))) return this.turnDown(order, 'out of stock');
+    const { total, isLarge } = await this.book.price(order);
 
-    // Waits for the child, and branches on how it ended.
-    const payment = await this.children.callSettled(
-      PaymentWorkflow,
-      { orderId: id, card, ...total },
-      { ref: 'payment', timeout: '2m' },
-    );
-    if (payment.status !== 'completed') return this.turnDown(order, 'payment declined');
+    // Commits the goods and the outcome of the step together, and is undone by its `compensate`.
+    await this.stock.reserve(id, lines);
+    if (isLarge) await this.askManager(order, total);
+
+    // Registered before the call: nobody knows how far a payment has come that is cancelled half-way.
+    this.ctx.compensate('refund', () => this.payments.refund(id));
+    // Waits for the child, at no cost, over any number of restarts.
+    await this.children.call(PaymentWorkflow, { orderId: id, card, ...total }, { ref: 'payment', timeout: '2m' });
     await this.book.setStatus(id, 'paid');
 
     // Starts the child and goes on; it will be sent even if this run ends first.
     await this.children.start(EmailWorkflow, confirmationOf(order, total), { ref: 'confirmation' });
 
-    // Waits again: for as long as it takes, at no cost, over any number of restarts.
     const items = lines.reduce((sum, { quantity }) => sum + quantity, 0);
     await this.children.call(ShippingWorkflow, { orderId: id, city, delivery, items }, { ref: 'shipping' });
-    await this.book.setStatus(id, 'shipped');
-    return 'shipped';
+
+    // The customer has the goods: from here on nothing is undone, and a cancellation comes too late.
+    this.ctx.commit();
+    await this.ctx.shield(() => this.book.setStatus(id, 'shipped'));
   }
 
-  /** Not an error: some orders end like this. */
-  private async turnDown(order: PlacedOrder, status: 'out of stock' | 'payment declined'): Promise<OrderStatus> {
-    await this.children.start(EmailWorkflow, apologyFor(order, status), { ref: 'apology' });
-    await this.undo(order, status);
-    return status;
+  /** Waits for the manager's answer until the deadline. Her silence is a no: it throws as well. */
+  private async askManager({ id, customer }: PlacedOrder, total: Money): Promise<void> {
+    const isApproved = await this.ctx.waitForInput('approval', {
+      type: 'approval',
+      prompt: `${customer} orders for ${formatMoney(total)}. Shall order ${id} go ahead?`,
+      timeout: this.settings.approvalDeadline,
+    });
+    if (!isApproved) throw new OrderRefusedError(`The manager refused order ${id}`);
   }
 
-  private async undo({ id }: PlacedOrder, status: OrderStatus): Promise<void> {
-    await this.payments.refund(id);
-    await this.stock.release(id);
-    await this.book.setStatus(id, status);
+  private async close(order: PlacedOrder, ending: Ending): Promise<void> {
+    await this.children.start(EmailWorkflow, farewellTo(order, ending), { ref: 'farewell' });
+    await this.book.setStatus(order.id, ending);
   }
 }

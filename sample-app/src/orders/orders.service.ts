@@ -3,8 +3,10 @@ import { InjectRepository } from '@nestjs/typeorm';
 import { type CancelCount, type HistoryEntry, Orchestrator, type RunTree } from 'nestjs-orchestration';
 import { DataSource, type Repository } from 'typeorm';
 
+import { EmailWorkflow } from '../mail/email.workflow.js';
 import { Payment } from '../payments/payment.entity.js';
 import { Shipment } from '../shipping/shipment.entity.js';
+import { farewellTo } from './letters.js';
 import { Order } from './order.entity.js';
 import { OrderWorkflow } from './order.workflow.js';
 import type { PlacedOrder } from './placed-order.js';
@@ -38,8 +40,10 @@ export class OrdersService {
    */
   async place(placed: PlacedOrder): Promise<Order> {
     await this.dataSource.transaction(async (manager) => {
-      await manager.createQueryBuilder().insert().into(Order).values({ id: placed.id, placed }).orIgnore().execute();
-      await this.orchestrator.start(OrderWorkflow, placed, { key: placed.id, label: `Order ${placed.id}`, manager });
+      const { id } = placed;
+      const run = await this.orchestrator.start(OrderWorkflow, placed, { key: id, label: `Order ${id}`, manager });
+      const order = { id, placed, runId: run.id };
+      await manager.createQueryBuilder().insert().into(Order).values(order).orIgnore().execute();
     });
     return this.orders.findOneByOrFail({ id: placed.id });
   }
@@ -49,28 +53,39 @@ export class OrdersService {
   }
 
   async get(id: string): Promise<OrderDetails> {
-    const run = await this.runOf(id);
-    const [order, payment, shipments, runs, history] = await Promise.all([
-      this.orders.findOneByOrFail({ id }),
+    const order = await this.find(id);
+    const [payment, shipments, runs, history] = await Promise.all([
       this.payments.findOneBy({ orderId: id }),
       this.shipments.find({ where: { orderId: id }, order: { parcel: 'ASC' } }),
-      this.orchestrator.tree(run.id),
-      this.orchestrator.history(run.id),
+      this.orchestrator.tree(order.runId),
+      this.orchestrator.history(order.runId),
     ]);
     return { order, payment, shipments, runs, history };
   }
 
-  /** Cancels the run of an order and every run that it started; they put things back in order themselves. */
+  /** Cancels the run of an order and every run that it started; they undo what they have done themselves. */
   async cancel(id: string, reason: string): Promise<CancelCount> {
-    const run = await this.runOf(id);
-    const count = await this.orchestrator.cancel(run.id, { reason });
+    const order = await this.find(id);
+    const count = await this.orchestrator.cancel(order.runId, { reason });
+    const { startedAt } = await this.orchestrator.get(order.runId);
+    if (!startedAt) await this.closeUnbegun(order);
     if (count.cancelled + count.requested > 0) return count;
-    throw new ConflictException(`The order '${id}' has ended already: ${(await this.get(id)).order.status}`);
+    throw new ConflictException(`The order '${id}' has ended already: ${(await this.find(id)).status}`);
   }
 
-  private async runOf(id: string): Promise<{ id: string }> {
-    const run = await this.orchestrator.findByKey(OrderWorkflow, id);
-    if (!run) throw new NotFoundException(`There is no order '${id}'`);
-    return run;
+  /** A run that ends before its code has begun can tell nobody. */
+  private async closeUnbegun({ id, placed }: Order): Promise<void> {
+    await this.dataSource.transaction(async (manager) => {
+      await manager.update(Order, { id }, { status: 'cancelled' });
+      const key = `farewell to ${id}`;
+      await this.orchestrator.start(EmailWorkflow, farewellTo(placed, 'cancelled'), { key, manager });
+    });
+  }
+
+  /** @throws NotFoundException */
+  async find(id: string): Promise<Order> {
+    const order = await this.orders.findOneBy({ id });
+    if (!order) throw new NotFoundException(`There is no order '${id}'`);
+    return order;
   }
 }

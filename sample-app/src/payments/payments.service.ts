@@ -1,6 +1,6 @@
 import { HttpException, Injectable } from '@nestjs/common';
 import { InjectRepository } from '@nestjs/typeorm';
-import { NonRetryableError, Step } from 'nestjs-orchestration';
+import { NonRetryableError, RunContext, Step } from 'nestjs-orchestration';
 import type { Repository } from 'typeorm';
 
 import { ExternalServices } from '../external/external-services.js';
@@ -26,6 +26,7 @@ const PAYMENT_REQUIRED = 402;
 export class PaymentsService {
   constructor(
     private readonly services: ExternalServices,
+    private readonly ctx: RunContext,
     @InjectRepository(Payment) private readonly payments: Repository<Payment>,
   ) {}
 
@@ -40,9 +41,9 @@ export class PaymentsService {
     }
   }
 
-  @Step()
+  @Step({ transactional: true })
   async record({ orderId, amount, currency }: PaymentRequest, status: 'captured' | 'declined'): Promise<void> {
-    await this.payments.save({ orderId, amount, currency, status });
+    await this.ctx.manager.save(Payment, { orderId, amount, currency, status });
   }
 
   /** Gives back what was taken for an order, if anything. */

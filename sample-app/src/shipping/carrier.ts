@@ -16,11 +16,10 @@ export class Carrier {
     private readonly ctx: RunContext,
   ) {}
 
-  /** Takes a parcel in and gives its tracking number. */
-  @Step()
+  /** Takes a parcel in and gives its tracking number. It is called back when its run is cancelled with the order. */
+  @Step({ transactional: true, compensate: 'callBack' })
   async handOver(parcel: Parcel): Promise<string> {
-    const id = this.ctx.currentStep.idempotencyKey;
-    await this.shipments.save({ ...parcel, id, status: 'in transit' });
+    const { id } = await this.ctx.manager.save(Shipment, { ...parcel, status: 'in transit' });
     return id;
   }
 

@@ -16,13 +16,7 @@ export class ParcelWorkflow implements WorkflowHandler<Parcel & { delivery: Deli
 
   async run({ delivery, ...parcel }: Parcel & { delivery: Delivery }): Promise<void> {
     const trackingId = await this.carrier.handOver(parcel);
-    try {
-      await this.ctx.sleep(TRANSIT_TIMES[delivery]);
-    } catch (error) {
-      // The order was cancelled. What stands in a shield is done all the same.
-      await this.ctx.shield(() => this.carrier.callBack(trackingId));
-      throw error;
-    }
+    await this.ctx.sleep(TRANSIT_TIMES[delivery]);
     await this.carrier.deliver(trackingId);
   }
 }

@@ -1,10 +1,10 @@
-import { Column, Entity, Index, PrimaryColumn } from 'typeorm';
+import { Column, Entity, Index, PrimaryGeneratedColumn } from 'typeorm';
 
 /** A parcel on its way. */
 @Entity()
 export class Shipment {
-  /** The idempotency key of the step that handed it over. */
-  @PrimaryColumn('text')
+  /** The tracking number. */
+  @PrimaryGeneratedColumn('uuid')
   id!: string;
 
   @Index()

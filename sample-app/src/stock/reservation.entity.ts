@@ -1,4 +1,4 @@
-import { Column, Entity, Index, PrimaryColumn } from 'typeorm';
+import { Column, Entity, Index, PrimaryGeneratedColumn } from 'typeorm';
 
 /** How much of a product. */
 export interface Quantity {
@@ -9,8 +9,7 @@ export interface Quantity {
 /** What was taken off the shelves for an order. */
 @Entity()
 export class Reservation {
-  /** The idempotency key of the step that reserved: whoever repeats the step finds the row. */
-  @PrimaryColumn('text')
+  @PrimaryGeneratedColumn('uuid')
   id!: string;
 
   @Index()

@@ -1,46 +1,41 @@
 import { Injectable } from '@nestjs/common';
-import { RunContext, Step } from 'nestjs-orchestration';
-import { DataSource, type EntityManager, In } from 'typeorm';
+import { NonRetryableError, RunContext, Step } from 'nestjs-orchestration';
+import { type EntityManager, In } from 'typeorm';
 
 import { Product } from './product.entity.js';
 import { type Quantity, Reservation } from './reservation.entity.js';
 
-/** Takes goods off the shelves and puts them back, each once, however often the steps are repeated. */
+/** There is not enough on the shelves. */
+export class OutOfStockError extends NonRetryableError {}
+
+/** Takes goods off the shelves and puts them back. Each step commits with its outcome, so it happens exactly once. */
 @Injectable()
 export class StockService {
-  constructor(
-    private readonly dataSource: DataSource,
-    private readonly ctx: RunContext,
-  ) {}
+  constructor(private readonly ctx: RunContext) {}
 
-  /** Reserves everything or nothing; false when something is short. */
-  @Step()
-  async reserve(orderId: string, items: Quantity[]): Promise<boolean> {
-    const { idempotencyKey } = this.ctx.currentStep;
-    return this.dataSource.transaction(async (manager) => {
-      const shelves = await lockShelves(manager, items);
-      // An attempt that died after its commit: the goods are reserved already.
-      if (await manager.existsBy(Reservation, { id: idempotencyKey })) return true;
-      if (items.some(({ sku, quantity }) => (shelves.get(sku) ?? 0) < quantity)) return false;
-      for (const { sku, quantity } of items) await manager.decrement(Product, { sku }, 'stock', quantity);
-      await manager.insert(Reservation, { id: idempotencyKey, orderId, items });
-      return true;
-    });
+  /**
+   * Reserves everything or nothing, until `release`.
+   * @throws OutOfStockError
+   */
+  @Step({ transactional: true, compensate: 'release' })
+  async reserve(orderId: string, items: Quantity[]): Promise<string> {
+    const { manager } = this.ctx;
+    const shelves = await lockShelves(manager, items);
+    const short = items.filter(({ sku, quantity }) => (shelves.get(sku) ?? 0) < quantity);
+    if (short.length > 0) throw new OutOfStockError(`Order ${orderId} wants more ${namesOf(short)} than there is`);
+    for (const { sku, quantity } of items) await manager.decrement(Product, { sku }, 'stock', quantity);
+    const { id } = await manager.save(Reservation, { orderId, items });
+    return id;
   }
 
-  /** Puts back what an order had reserved, if anything. */
-  @Step()
-  async release(orderId: string): Promise<void> {
-    await this.dataSource.transaction(async (manager) => {
-      const reservation = await manager.findOne(Reservation, {
-        where: { orderId, released: false },
-        lock: { mode: 'pessimistic_write' },
-      });
-      if (!reservation) return;
-      await lockShelves(manager, reservation.items);
-      for (const { sku, quantity } of reservation.items) await manager.increment(Product, { sku }, 'stock', quantity);
-      await manager.update(Reservation, { id: reservation.id }, { released: true });
-    });
+  /** Puts back what was reserved. */
+  @Step({ transactional: true })
+  async release(reservationId: string): Promise<void> {
+    const { manager } = this.ctx;
+    const { items } = await manager.findOneByOrFail(Reservation, { id: reservationId });
+    await lockShelves(manager, items);
+    for (const { sku, quantity } of items) await manager.increment(Product, { sku }, 'stock', quantity);
+    await manager.update(Reservation, { id: reservationId }, { released: true });
   }
 }
 
@@ -52,4 +47,8 @@ async function lockShelves(manager: EntityManager, items: Quantity[]): Promise<M
     lock: { mode: 'pessimistic_write' },
   });
   return new Map(products.map(({ sku, stock }) => [sku, stock]));
+}
+
+function namesOf(items: Quantity[]): string {
+  return items.map(({ sku }) => sku).join(', ');
 }
