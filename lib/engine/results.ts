@@ -10,6 +10,8 @@ import type { RunEnd, Store } from './store.js';
  */
 const FIRST_LOOK_MS = { here: 1_000, 'perhaps here': 200, elsewhere: 10 };
 const LOOK_AGAIN_MS = { first: 2_000, longest: 30_000 };
+/** Where announcements cannot be heard. */
+const POLL_AGAIN_MS = { first: 50, longest: 1_000 };
 
 interface Request {
   timeoutMs: number | undefined;
@@ -28,7 +30,7 @@ export class Results {
   private readonly due = new Set<string>();
 
   constructor(
-    private readonly store: Pick<Store, 'watch' | 'onHints'>,
+    private readonly store: Pick<Store, 'watch' | 'onHints' | 'hearsHints'>,
     private readonly serializer: PayloadSerializer,
     private readonly whereIs: (runId: string) => keyof typeof FIRST_LOOK_MS,
   ) {
@@ -75,7 +77,7 @@ export class Results {
       if (others) others.add(waiting);
       else {
         this.waiting.set(runId, new Set([waiting]));
-        this.lookLater(runId, FIRST_LOOK_MS[this.whereIs(runId)], LOOK_AGAIN_MS.first);
+        this.lookLater(runId, FIRST_LOOK_MS[this.whereIs(runId)], this.lookAgain.first);
       }
     });
   }
@@ -92,9 +94,13 @@ export class Results {
     const timer = setTimeout(() => {
       if (this.waiting.get(runId) !== asked) return;
       this.lookAt(runId);
-      this.lookLater(runId, nextDelayMs, Math.min(2 * nextDelayMs, LOOK_AGAIN_MS.longest));
+      this.lookLater(runId, nextDelayMs, Math.min(2 * nextDelayMs, this.lookAgain.longest));
     }, delayMs);
     timer.unref();
+  }
+
+  private get lookAgain(): typeof LOOK_AGAIN_MS {
+    return this.store.hearsHints ? LOOK_AGAIN_MS : POLL_AGAIN_MS;
   }
 
   private async look(): Promise<void> {

@@ -100,6 +100,8 @@ export interface Store {
   watch(runIds: readonly string[]): Promise<{ ends: RunEnd[]; unknown: string[] }>;
   /** Tells other processes what they may want to look at. A hint: it may be lost. */
   announce(hints: Hints): Promise<void>;
+  /** False: hints do not come through, so looking is all there is. */
+  readonly hearsHints: boolean;
   /** Called with the hints of other processes. */
   onHints(listener: (hints: Hints) => void): void;
   /** Called when a reply was lost, so that something may have happened of which nobody here heard. */

@@ -44,6 +44,8 @@ import { TickTimer } from './tick-timer.js';
 import type { Transactions } from './transactions.js';
 import type { WriteBuffer } from './write-buffer.js';
 
+/** The pause between looks that find something, where hints are not heard. */
+const SHORTEST_POLL_MS = 25;
 const LARGEST_CLAIM = 200;
 const LARGEST_WAKE = 500;
 const LARGEST_TAKEOVER = 500;
@@ -111,6 +113,8 @@ export class Worker implements ExecutionHost {
   private hasLease = false;
   private hadTrouble = false;
   private isBeating = false;
+  /** Looks since the last one that found something. */
+  private vainLooks = 0;
   private beatsAgain = false;
   private onIdle: (() => void) | undefined;
 
@@ -568,12 +572,20 @@ export class Worker implements ExecutionHost {
     if (this.isBeating) return void (this.beatsAgain = true);
     this.isBeating = true;
     // Also where the lease is shorter than the poll: it must be renewed in time.
-    this.beatTimer.set(Math.min(this.settings.pollIntervalMs, this.settings.leaseMs / 4));
+    this.beatTimer.set(Math.min(this.pollPauseMs, this.settings.leaseMs / 4));
     await this.guard(() => this.look());
     this.isBeating = false;
     if (!this.beatsAgain) return;
     this.beatsAgain = false;
     void this.beat();
+  }
+
+  /** Where hints are not heard, looks follow each other quickly while there is something to find, and ever slower when not. */
+  private get pollPauseMs(): number {
+    const { pollIntervalMs } = this.settings;
+    return this.parts.store.hearsHints
+      ? pollIntervalMs
+      : Math.min(SHORTEST_POLL_MS * 2 ** this.vainLooks, pollIntervalMs);
   }
 
   private async look(): Promise<void> {
@@ -588,6 +600,7 @@ export class Worker implements ExecutionHost {
       renewByMs: renews ? this.settings.leaseMs : null,
       executing,
     });
+    this.vainLooks = beat.ready || beat.attention.length ? 0 : Math.min(this.vainLooks + 1, 20);
     if (this.isStopped) return;
     if (!beat.alive || !this.hasLease) return await this.comeBack();
     if (renews) this.leaseRenewed(sentAt);

@@ -118,9 +118,9 @@ export class EngineHost
       const clock = new DatabaseClock();
       const serializer = new PayloadSerializer(payload?.maxBytes ?? DEFAULT_MAX_BYTES, payload?.codec);
       const store = new TypeOrmStore(database, serializer, clock, toStartLimit(this.options));
+      await store.listen(this.options.listenUrl, (message) => this.logger.warn(message));
       const worker = toWorkerSettings(this.options.worker, registry);
       await store.queues.configure(configuredLimits(this.options, worker?.queues));
-      await store.listen();
       const engine = new Engine({
         store,
         clock,

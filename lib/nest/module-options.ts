@@ -39,6 +39,8 @@ export interface OrchestrationModuleOptions {
   dataSource?: string | InjectionToken | DataSource;
   /** Or connection options of its own. */
   connection?: PostgresOptions;
+  /** A direct URL of the database for LISTEN, where the other connections go through a pooler in transaction mode. */
+  listenUrl?: string;
   /** Default `'orchestration'`, and `'orchestration_<name>'` for a module with a name. */
   schema?: string;
   /** Whether the tables are brought up to date at boot. Default: true, except when NODE_ENV is `production`. */
@@ -103,6 +105,7 @@ export function toWorkerSettings(
 const OPTIONS = new Set<string>([
   'dataSource',
   'connection',
+  'listenUrl',
   'schema',
   'migrate',
   'worker',
@@ -122,6 +125,8 @@ export function moduleProblems(options: OrchestrationModuleOptions): string[] {
     problems.push(
       `forRoot: schema must be 1 to ${LONGEST_IDENTIFIER} bytes of letters, digits, '_', '$', '-' and spaces, not '${options.schema}'`,
     );
+  if (options.listenUrl !== undefined && !isPostgresUrl(options.listenUrl))
+    problems.push('forRoot: listenUrl must be a URL like postgres://user:password@host:5432/database');
   if (options.connection && options.connection.type !== 'postgres')
     problems.push(`forRoot: connection.type must be 'postgres', not '${String(options.connection.type)}'`);
   if (options.context !== undefined) problems.push(...callerContextProblems(options.context));
@@ -202,6 +207,10 @@ function unknown(where: string, options: object, known: ReadonlySet<string>): st
   return Object.keys(options)
     .filter((option) => !known.has(option))
     .map((option) => `${where}: unknown option '${option}' (known: ${[...known].join(', ')})`);
+}
+
+function isPostgresUrl(value: unknown): boolean {
+  return typeof value === 'string' && URL.canParse(value) && /^postgres(ql)?:$/.test(new URL(value).protocol);
 }
 
 function isSchema(value: unknown): boolean {

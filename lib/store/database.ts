@@ -15,6 +15,7 @@ import { WorkerEntity } from './entities/worker.entity.js';
 import { CreateTables1763600000000 } from './migrations/1763600000000-create-tables.js';
 import { PlanCache } from './plan-cache.js';
 import type { Statement } from './statements/statement.js';
+import type { ListeningClient } from './wake-up-listener.js';
 import { isInDoubt, isTransient } from './transient-errors.js';
 
 export type PostgresOptions = Extract<DataSourceOptions, { type: 'postgres' }>;
@@ -38,6 +39,8 @@ const BACKOFF_MS = { first: 20, longest: 2_000 };
 export class Database {
   private isClosed = false;
   private readonly plans = new PlanCache();
+  /** Behind a pooler in transaction mode each transaction may get another connection, which knows no statement of ours. */
+  isPooled = false;
   private readonly troubleListeners: (() => void)[] = [];
 
   private constructor(
@@ -69,7 +72,7 @@ export class Database {
 
   /** Sends one prepared statement, which is its own transaction. */
   readonly run: Run = async <Row>(statement: Statement, values: readonly unknown[]): Promise<Row[]> => {
-    return (await this.pool.query(this.plans.prepare(statement, values))).rows as Row[];
+    return (await this.pool.query(this.prepare(statement, values))).rows as Row[];
   };
 
   /** Runs several statements in one READ COMMITTED transaction. */
@@ -81,7 +84,7 @@ export class Database {
     client.on('error', onError);
     try {
       await client.query('begin isolation level read committed');
-      const result = await work(runOn(client, (statement, values) => this.plans.prepare(statement, values)));
+      const result = await work(runOn(client, (statement, values) => this.prepare(statement, values)));
       await client.query('commit');
       return result;
     } catch (error) {
@@ -96,7 +99,6 @@ export class Database {
 
   /** Inside the caller's transaction, on the caller's connection. */
   static async within(queryRunner: QueryRunner): Promise<Run> {
-    const unprepared = ({ text }: Statement, values: readonly unknown[]) => ({ text, values: values as unknown[] });
     return runOn((await queryRunner.connect()) as PoolClient, unprepared);
   }
 
@@ -132,6 +134,26 @@ export class Database {
     return new DatabaseUnavailableError(this.address, { cause: error, advice });
   }
 
+  private prepare(statement: Statement, values: readonly unknown[]): QueryConfig {
+    return this.isPooled ? unprepared(statement, values) : this.plans.prepare(statement, values);
+  }
+
+  async notify(channel: string, payload: string): Promise<void> {
+    await this.pool.query('select pg_notify($1, $2)', [channel, payload]);
+  }
+
+  /** A connection outside of the pool, to the database of that URL. */
+  async connectTo(url: string): Promise<ListeningClient> {
+    const { Client } = (this.dataSource.driver as unknown as { postgres: typeof import('pg') }).postgres;
+    const client = new Client({
+      connectionString: url,
+      keepAlive: true,
+      application_name: 'nestjs-orchestration listen',
+    });
+    await client.connect();
+    return Object.assign(client, { release: () => void client.end().catch(() => {}) });
+  }
+
   /** A connection of one's own, for as long as one likes. */
   connect(): Promise<PoolClient> {
     return this.pool.connect();
@@ -155,6 +177,10 @@ export class Database {
 function runOn(client: PoolClient, toQuery: (statement: Statement, values: readonly unknown[]) => QueryConfig): Run {
   return async <Row>(statement: Statement, values: readonly unknown[]) =>
     (await client.query(toQuery(statement, values))).rows as Row[];
+}
+
+function unprepared({ text }: Statement, values: readonly unknown[]): QueryConfig {
+  return { text, values: values as unknown[] };
 }
 
 /**

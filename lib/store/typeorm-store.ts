@@ -94,7 +94,9 @@ export class TypeOrmStore implements Store {
   readonly schedules: StoredSchedules;
   private readonly sql: Statements;
   private readonly queries: RunQueries;
-  private readonly listener: WakeUpListener;
+  private listener: WakeUpListener;
+  /** False: what other processes do is found by looking only. */
+  hearsHints = true;
   private readonly canceller: Canceller;
   private readonly signals: Signals;
   private readonly limiter: StartLimiter;
@@ -110,7 +112,7 @@ export class TypeOrmStore implements Store {
     this.sql = allStatements(database.schema);
     this.queries = new RunQueries(database.dataSource, serializer);
     this.channel = hintChannel(database.schema);
-    this.listener = new WakeUpListener(database, this.channel);
+    this.listener = new WakeUpListener(database, this.channel, () => database.connect());
     this.inputs = new TypeOrmInputStore(database, this.sql, this.channel);
     this.canceller = new Canceller(this.sql, serializer);
     this.signals = new Signals(this.sql);
@@ -123,8 +125,17 @@ export class TypeOrmStore implements Store {
     this.schedules = new StoredSchedules(database, this.sql, serializer);
   }
 
-  async listen(): Promise<void> {
-    await this.listener.start();
+  /** `listenUrl`: the database itself, where the pool goes through a pooler. Warns when nothing can be heard. */
+  async listen(listenUrl: string | undefined, warn: (message: string) => void): Promise<void> {
+    const { database } = this;
+    this.hearsHints = await this.listener.start();
+    database.isPooled = !this.hearsHints;
+    if (this.hearsHints && listenUrl === undefined) return;
+    this.listener.close();
+    if (listenUrl === undefined) return warn(pollsOnly(database.address));
+    this.listener = this.listener.over(() => database.connectTo(listenUrl));
+    this.hearsHints = await this.listener.start();
+    if (!this.hearsHints) warn('listenUrl is not a direct connection to the database: ' + pollsOnly('listenUrl'));
   }
 
   async close(): Promise<void> {
@@ -764,4 +775,11 @@ function wrongManager(message: string): ValidationError {
 function movedAsAsked({ runId, move, seenWakes }: RunWrite): CommittedRun {
   const status = move && move.to !== 'continued' ? move.to : 'running';
   return { id: runId, status, wakes: seenWakes, cancel: null, watched: false, next: undefined };
+}
+
+function pollsOnly(address: string): string {
+  return (
+    `No notification came through the connection to ${address}, as behind a pooler in transaction mode. Everything works, but what other ` +
+    'processes do is found by looking, up to a pollInterval later. Give listenUrl a direct connection to be told at once.'
+  );
 }

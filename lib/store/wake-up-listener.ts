@@ -1,10 +1,23 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import type { PoolClient } from 'pg';
+import type { Notification } from 'pg';
+import { v4 as uuid } from 'uuid';
 import type { Hints } from '../engine/store.js';
 import type { Database } from './database.js';
 import { quoteIdentifier } from './statements/statement.js';
 
+/** How long a notification to oneself may take before the connection is known to deliver none. */
+const SELF_TEST_MS = 1_000;
 const RECONNECT_PAUSE_MS = { first: 100, longest: 5_000 };
+
+/** A connection to listen on, of the pool or of its own. */
+export interface ListeningClient {
+  on(event: 'notification', listener: (notification: Notification) => void): unknown;
+  on(event: 'error', listener: (error: Error) => void): unknown;
+  once(event: 'error' | 'end', listener: () => void): unknown;
+  query(text: string): Promise<unknown>;
+  /** Gives it back to the pool, or ends it. */
+  release(destroy: boolean): void;
+}
 
 /**
  * Hints of other processes, by LISTEN on a connection of its own. Only hints: while the connection is lost they are too,
@@ -12,20 +25,41 @@ const RECONNECT_PAUSE_MS = { first: 100, longest: 5_000 };
  */
 export class WakeUpListener {
   private readonly listeners: ((hints: Hints) => void)[] = [];
-  private client: PoolClient | undefined;
+  private client: ListeningClient | undefined;
   private isClosed = false;
+  private onToken: ((token: string) => void) | undefined;
 
   constructor(
     private readonly database: Database,
     private readonly channel: string,
+    private readonly connect: () => Promise<ListeningClient>,
   ) {}
 
   onHints(listener: (hints: Hints) => void): void {
     this.listeners.push(listener);
   }
 
-  async start(): Promise<void> {
+  /** Listens. Resolves to whether anything is heard: behind a pooler in transaction mode nothing ever is. */
+  async start(): Promise<boolean> {
     await this.listen();
+    const token = uuid();
+    let timer: NodeJS.Timeout | undefined;
+    const heard = new Promise<boolean>((resolve) => {
+      timer = setTimeout(() => resolve(false), SELF_TEST_MS);
+      this.onToken = (seen) => seen === token && resolve(true);
+    });
+    await this.database.notify(this.channel, JSON.stringify({ token }));
+    const isHeard = await heard;
+    clearTimeout(timer);
+    this.onToken = undefined;
+    return isHeard;
+  }
+
+  /** The same over another connection. */
+  over(connect: () => Promise<ListeningClient>): WakeUpListener {
+    const other = new WakeUpListener(this.database, this.channel, connect);
+    other.listeners.push(...this.listeners);
+    return other;
   }
 
   close(): void {
@@ -35,7 +69,7 @@ export class WakeUpListener {
   }
 
   private async listen(): Promise<void> {
-    const client = await this.database.connect();
+    const client = await this.connect();
     if (this.isClosed) return client.release(true);
     this.client = client;
     client.on('notification', ({ payload }) => this.heard(payload));
@@ -45,7 +79,7 @@ export class WakeUpListener {
     await client.query(`listen ${quoteIdentifier(this.channel)}`);
   }
 
-  private lost(client: PoolClient): void {
+  private lost(client: ListeningClient): void {
     if (this.client !== client || this.isClosed) return;
     this.client = undefined;
     client.on('error', () => {});
@@ -70,7 +104,8 @@ export class WakeUpListener {
   }
 
   private heard(payload: string | undefined): void {
-    const hints = JSON.parse(payload || '{}') as Partial<Hints>;
+    const { token, ...hints } = JSON.parse(payload || '{}') as Partial<Hints> & { token?: string };
+    if (token) return this.onToken?.(token);
     const { queues = [], workers = [], ended = [], judged = [], gates = [] } = hints;
     for (const listener of this.listeners) listener({ queues, workers, ended, judged, gates });
   }

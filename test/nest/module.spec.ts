@@ -739,7 +739,7 @@ describe('Wrong definitions', () => {
       'forFeature: NoWorkflow has no @Workflow(); provide what is no workflow in the module itself',
       "forRoot: connection.type must be 'postgres', not 'mysql'",
       `forRoot: schema must be 1 to 63 bytes of letters, digits, '_', '$', '-' and spaces, not '${'x'.repeat(64)}'`,
-      "forRoot: unknown option 'retries' (known: dataSource, connection, schema, migrate, worker, context, queues, payload)",
+      expect.stringMatching(/^forRoot: unknown option 'retries' \(known: dataSource, /),
       'payload.maxBytes must be a whole number from 1, not 0',
       "payload: unknown option 'compress' (known: maxBytes, codec)",
       'worker.concurrency must be a whole number from 1, not 0',
