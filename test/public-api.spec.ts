@@ -58,6 +58,7 @@ const ERRORS = [
     'RunTimeoutError',
     'SchemaBehindError',
     'SignalTimeoutError',
+    'StartLimitError',
     'StepFailedError',
     'StepInterruptedError',
     'StepTimeoutError',

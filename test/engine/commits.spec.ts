@@ -1,10 +1,11 @@
-import pg from 'pg';
+import type pg from 'pg';
 
 import type { Store } from '../../lib/engine/store.js';
 import type { EngineHost } from '../../lib/nest/engine-host.js';
-import { closeApps, startApp, type TestApp } from '../support/app.js';
+import { startApp, type TestApp } from '../support/app.js';
 import { Barrier } from '../support/barrier.js';
-import { createTestDatabase, type TestDatabase } from '../support/database.js';
+import type { TestDatabase } from '../support/database.js';
+import { useEngineDatabase } from '../support/engine-database.js';
 import { HeldRows } from '../support/held-rows.js';
 import { until } from '../support/until.js';
 import { workflow } from '../support/workflow.js';
@@ -12,18 +13,7 @@ import { workflow } from '../support/workflow.js';
 let database: TestDatabase;
 let sql: pg.Client;
 
-beforeEach(async () => {
-  database = await createTestDatabase();
-  sql = new pg.Client({ connectionString: database.url });
-  await sql.connect();
-});
-
-afterEach(async () => {
-  await HeldRows.releaseAll();
-  await closeApps();
-  await sql.end();
-  await database.drop();
-});
+useEngineDatabase((opened) => ({ database, sql } = opened));
 
 async function epochOf(runId: string): Promise<number> {
   const { rows } = await sql.query<{ epoch: number }>('select epoch from orchestration.run where id = $1', [runId]);

@@ -1,11 +1,12 @@
-import pg from 'pg';
+import type pg from 'pg';
 import { DataSource } from 'typeorm';
 
 import { RunConflictError, StartLimitError, ValidationError } from '../../lib/index.js';
-import { closeApps, startApp, type TestApp } from '../support/app.js';
+import { startApp, type TestApp } from '../support/app.js';
 import { Barrier } from '../support/barrier.js';
 import { moveClock } from '../support/clock.js';
-import { createTestDatabase, type TestDatabase } from '../support/database.js';
+import type { TestDatabase } from '../support/database.js';
+import { useEngineDatabase } from '../support/engine-database.js';
 import { HeldRows } from '../support/held-rows.js';
 import { until } from '../support/until.js';
 import { workflow } from '../support/workflow.js';
@@ -15,18 +16,9 @@ const MINUTE_MS = 60_000;
 let database: TestDatabase;
 let sql: pg.Client;
 
-beforeEach(async () => {
-  database = await createTestDatabase();
-  sql = new pg.Client({ connectionString: database.url });
-  await sql.connect();
-});
+useEngineDatabase((opened) => ({ database, sql } = opened));
 
-afterEach(async () => {
-  await HeldRows.releaseAll();
-  await closeApps();
-  await sql.end();
-  await database.drop();
-});
+afterEach(() => moveClock(database, 0));
 
 const Echo = workflow<string, string>('echo', (_, input) => input);
 
