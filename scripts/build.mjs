@@ -2,13 +2,14 @@
 // The build grows in a folder of its own and takes dist's place at the end, so that processes that use dist (tests in
 // another terminal) never meet half a build, and a build that fails leaves the old one alone.
 import { spawnSync } from 'node:child_process';
-import { cpSync, existsSync, renameSync, rmSync, statSync } from 'node:fs';
+import { chmodSync, cpSync, existsSync, renameSync, rmSync, statSync } from 'node:fs';
 import { sep } from 'node:path';
 
 const next = `dist.${process.pid}`;
 
 compile();
 copySchematicsFiles();
+chmodSync(`${next}/cli/main.js`, 0o755);
 swapIn();
 
 function compile() {

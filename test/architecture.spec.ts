@@ -17,7 +17,7 @@ const MAY_IMPORT: Record<string, string[]> = {
   testing: ['engine'],
   nest: ['engine', 'flow', 'store', 'embedded'],
   dashboard: ['engine', 'store'],
-  cli: ['engine', 'store'],
+  cli: ['engine', 'store', 'embedded'],
   schematics: [],
 };
 

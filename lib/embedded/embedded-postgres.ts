@@ -48,6 +48,15 @@ export async function embeddedPostgres(options: EmbeddedPostgresOptions = {}): P
   return startAndConnect(options.database ?? DEFAULT_DATABASE, { cluster, findBinaries, settings });
 }
 
+/** The same for the one that is in `dir` already: undefined where there is none. */
+export async function existingEmbeddedPostgres(
+  options: EmbeddedPostgresOptions = {},
+): Promise<EmbeddedPostgresConnection | undefined> {
+  if (!existsSync(options.dir ?? DEFAULT_DIR)) return undefined;
+  const { cluster } = await findCluster(options.dir);
+  return (await isInitialised(cluster)) ? embeddedPostgres(options) : undefined;
+}
+
 /**
  * Stops the embedded PostgreSQL of `dir`, whoever started it, and disconnects everybody from it; true if one was running.
  * The data stays.

@@ -164,6 +164,11 @@ export class Engine {
     this.worker?.lookAgain();
   }
 
+  /** Tells other processes what they may want to look at, before this one ends. */
+  tellOthers(): Promise<void> {
+    return this.hints.flush();
+  }
+
   /** Asked at most once a second: what is registered changes by deploys. */
   private liveDefinitions(): Promise<{ workflow: string; version: number }[]> {
     if (this.live && performance.now() - this.live.askedAt < LIVE_DEFINITIONS_MS) return this.live.answer;

@@ -64,7 +64,7 @@ export class SchemaBehindError extends OrchestrationError {
   ) {
     super(
       `The schema "${schema}" lacks ${pending.length} migration(s): ${pending.join(', ')}. ` +
-        'Boot one process with `migrate: true` (for example a deploy job) before this one.',
+        'Run `npx orchestration migrate` before this process (in a deploy job, for example), or boot one with `migrate: true`.',
     );
   }
 }

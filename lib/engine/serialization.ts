@@ -73,7 +73,7 @@ export class PayloadSerializer {
   decode(text: string | null): unknown {
     if (text === null) return undefined;
     try {
-      const plain = text.startsWith(CODED) ? this.decoded(text.slice(CODED.length)) : text;
+      const plain = isCoded(text) ? this.decoded(text.slice(CODED.length)) : text;
       return fromText(plain);
     } catch (cause) {
       if (cause instanceof UnreadablePayloadError) throw cause;
@@ -138,6 +138,11 @@ export class PayloadSerializer {
   isDigest(stored: string, digest: string): boolean {
     return stored === digest || stored === this.sealDigest(digest);
   }
+}
+
+/** Whether a stored payload, or its beginning, went through a codec. */
+export function isCoded(text: string): boolean {
+  return text.startsWith(CODED);
 }
 
 function toText(value: unknown, what: string): string {

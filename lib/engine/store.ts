@@ -83,6 +83,8 @@ export interface Store {
   loadSignals(wanted: readonly SignalsWanted[]): Promise<SignalsFound[]>;
   /** The id of the run with that key. */
   findId(workflow: string, key: string): Promise<string | undefined>;
+  /** Ids of runs from the first to the last, in their order, up to `limit`. */
+  idsBetween(first: string, last: string, limit: number): Promise<string[]>;
 
   registerWorker(worker: WorkerRegistration): Promise<void>;
   /** The worker's regular look at the database: renews its lease when asked, and says what needs attention. */
@@ -107,6 +109,8 @@ export interface Store {
   /** Called when a reply was lost, so that something may have happened of which nobody here heard. */
   onTrouble(listener: () => void): void;
 
+  /** Whether a payload of one of the newest runs went through a codec. */
+  hasCodedPayloads(): Promise<boolean>;
   exists(runId: string): Promise<boolean>;
   get(runId: string): Promise<RunDetails | undefined>;
   findByKey(workflow: string, key: string): Promise<RunDetails | undefined>;

@@ -22,7 +22,8 @@ export async function migrate(database: Database, mayMigrate: boolean): Promise<
   }
 }
 
-async function pendingMigrations(database: Database): Promise<string[]> {
+/** The names of the migrations that the schema lacks. */
+export async function pendingMigrations(database: Database): Promise<string[]> {
   const known = database.dataSource.migrations.map((migration) => migration.name ?? migration.constructor.name);
   const done = await executedMigrations(database);
   return known.filter((name) => !done.has(name));

@@ -1,4 +1,4 @@
-import { type DataSource, In, Not, type SelectQueryBuilder } from 'typeorm';
+import { Between, type DataSource, In, Not, type SelectQueryBuilder } from 'typeorm';
 import { COMPENSATION_SCOPE, displayKey } from '../engine/command.js';
 import type { ExplainedEntry } from '../engine/explain.js';
 import { isOutcome, NOTES } from '../engine/history.js';
@@ -14,7 +14,7 @@ import {
   type StepHeartbeat,
   type WaitingFor,
 } from '../engine/run.js';
-import { fromSqlText, type PayloadSerializer, toSqlText } from '../engine/serialization.js';
+import { fromSqlText, isCoded, type PayloadSerializer, toSqlText } from '../engine/serialization.js';
 import { logLinesOf } from '../engine/step-log.js';
 import type { ListFilter } from '../engine/store.js';
 import { HistoryEntity } from './entities/history.entity.js';
@@ -25,6 +25,9 @@ import { attributesFromRow } from './rows.js';
 
 /** A family is loaded level by level, in pieces of this many parents. */
 const TREE_PIECE = 1_000;
+
+/** How many runs are looked at for what is likely of the next one. */
+const NEWEST = 100;
 
 /** Of an entry, all but its payload. */
 const OUTLINE = {
@@ -38,6 +41,13 @@ export class RunQueries {
     private readonly dataSource: DataSource,
     private readonly serializer: PayloadSerializer,
   ) {}
+
+  async hasCodedPayloads(): Promise<boolean> {
+    const query = this.dataSource.getRepository(RunEntity).createQueryBuilder('run').select([]);
+    for (const payload of ['input', 'output', 'state', 'error']) query.addSelect(`left(run.${payload}, 1)`, payload);
+    const rows = await query.orderBy('run.id', 'DESC').limit(NEWEST).getRawMany<Record<string, string | null>>();
+    return rows.some((row) => Object.values(row).some((text) => text !== null && isCoded(text)));
+  }
 
   async exists(runId: string): Promise<boolean> {
     return isUuid(runId) && (await this.dataSource.getRepository(RunEntity).existsBy({ id: runId }));
@@ -57,6 +67,13 @@ export class RunQueries {
   async findId(workflow: string, key: string): Promise<string | undefined> {
     const where = { workflow: toSqlText(workflow), key: toSqlText(key), superseded: false };
     return (await this.dataSource.getRepository(RunEntity).findOne({ select: { id: true }, where }))?.id;
+  }
+
+  async idsBetween(first: string, last: string, limit: number): Promise<string[]> {
+    const rows = await this.dataSource
+      .getRepository(RunEntity)
+      .find({ select: { id: true }, where: { id: Between(first, last) }, order: { id: 'ASC' }, take: limit });
+    return rows.map(({ id }) => id);
   }
 
   async history(runId: string): Promise<HistoryEntry[]> {

@@ -535,6 +535,10 @@ export class TypeOrmStore implements Store {
     return this.called(() => this.queries.findId(workflow, key));
   }
 
+  idsBetween(first: string, last: string, limit: number): Promise<string[]> {
+    return this.called(() => this.queries.idsBetween(first, last, limit));
+  }
+
   // ---- workers
 
   async registerWorker(worker: WorkerRegistration): Promise<void> {
@@ -650,6 +654,10 @@ export class TypeOrmStore implements Store {
   }
 
   // ---- looking
+
+  hasCodedPayloads(): Promise<boolean> {
+    return this.called(() => this.queries.hasCodedPayloads());
+  }
 
   exists(runId: string): Promise<boolean> {
     return this.called(() => this.queries.exists(runId));
