@@ -24,6 +24,8 @@ export interface Client {
 /** Throws SchemaBehindError: commands never change the tables, except `migrate`. */
 export async function openClient(database: Database): Promise<Client> {
   await migrate(database, false);
+  // A statement is sent once or twice here: to prepare it gains nothing, and behind a pooler it would be lost.
+  database.isPooled = true;
   const clock = new DatabaseClock();
   const serializer = new PayloadSerializer(LARGEST_PAYLOAD_BYTES);
   const store = new TypeOrmStore(database, serializer, clock);
@@ -37,7 +39,7 @@ export async function openClient(database: Database): Promise<Client> {
     orchestrator: new Orchestrator(() => Promise.resolve(engine), events),
     engine,
     database,
-    listen: () => store.listen(),
+    listen: () => store.listen(undefined, () => {}),
     close: async () => {
       await engine.tellOthers();
       await store.close();
