@@ -15,6 +15,7 @@ import { AppModule } from '../../sample-app/src/app.module.js';
 import { audit } from '../../sample-app/src/demo/audit.js';
 import type { Decision } from '../../sample-app/src/demo/manager.js';
 import { Charge } from '../../sample-app/src/external/charge.entity.js';
+import { ReceivedCall } from '../../sample-app/src/external/received-call.entity.js';
 import { SentEmail } from '../../sample-app/src/external/sent-email.entity.js';
 import type { PendingApproval } from '../../sample-app/src/orders/approvals.service.js';
 import type { OrderStatus } from '../../sample-app/src/orders/order.entity.js';
@@ -298,6 +299,35 @@ describe('The shop over HTTP', () => {
     });
   });
 
+  it('lets a payment that has begun come to its end before it refunds a cancelled order', async () => {
+    const dataSource = app.get(DataSource);
+    const countRefunds = () => dataSource.getRepository(ReceivedCall).countBy({ path: '/external/payments/refunds' });
+    const refunds = await countRefunds();
+    const bank = dataSource.createQueryRunner();
+    await bank.query(`create function hold() returns trigger language plpgsql as
+      $$ begin perform pg_advisory_xact_lock(4711); return new; end $$`);
+    await bank.query(`create trigger hold before insert on charge for each row
+      when (new."orderId" = 'hasty') execute function hold()`);
+    await bank.query('select pg_advisory_lock(4711)');
+    await place(orderOf('hasty'));
+    const waiting = `select 1 from pg_locks where locktype = 'advisory' and not granted
+      and database = (select oid from pg_database where datname = current_database())`;
+    while ((await dataSource.query<unknown[]>(waiting)).length === 0) await delay(20);
+
+    await request('POST', '/orders/hasty/cancel');
+    // Time enough for a refund that would not wait.
+    await delay(300);
+    const tooEarly = (await countRefunds()) - refunds;
+    await bank.query('select pg_advisory_unlock(4711)');
+    await bank.release();
+
+    const { payment } = await orderWith('hasty', 'cancelled');
+    expect(tooEarly).toBe(0);
+    expect(payment).toMatchObject({ status: 'refunded' });
+    const charges = await dataSource.getRepository(Charge).findBy({ orderId: 'hasty' });
+    expect(charges.map(({ status }) => status)).toEqual(['refunded']);
+  });
+
   it('takes an order that is sent twice once, and refuses another one under the same id', async () => {
     await place(orderOf('twice'));
 
@@ -422,6 +452,9 @@ describe('The demo', () => {
     expect(output).toMatch(/Shall order L-\d go ahead\? The manager says yes\n/);
     expect(output).toMatch(/Shall order L-\d go ahead\? The manager says no\n/);
     expect(output).toMatch(/Shall order L-\d go ahead\? The manager overlooks it\n/);
+    expect(output).toMatch(
+      /the manager refused\n(.*\n)*? +undo +StockService\.reserve +completed\n(.*\n)*? +undo +close +completed\n/,
+    );
     expect(output).toMatch(/12 orders: 8 shipped(, 1 (payment declined|cancelled|refused|not approved in time)){4}\n/);
     expect(output).toMatch(/[├└]─ shipping +completed/);
     expect(output).toMatch(/[├└]─ shipping +cancelled/);

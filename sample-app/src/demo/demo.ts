@@ -5,6 +5,7 @@ import type { PlacedOrder } from '../orders/placed-order.js';
 import { audit } from './audit.js';
 import type { DemoShop } from './demo-shop.js';
 import { drawFamily, sizeOf } from './family-tree.js';
+import { drawHistory } from './history-table.js';
 import { Manager } from './manager.js';
 import { OrderRush } from './order-rush.js';
 import { countEach } from './progress.js';
@@ -29,6 +30,7 @@ export class Demo {
     const startedAt = Date.now();
     const caught = await this.handleOrders();
     await this.showFamily(caught.length > 0 ? caught : this.orders.map(({ id }) => id));
+    await this.showRefusal();
     await this.cancelOne();
     const isSound = await this.checkBooks();
     await this.summarise();
@@ -58,6 +60,14 @@ export class Demo {
     if (!largest) return;
     this.report.heading('One of the families that the crash had caught');
     this.drawFamily(largest);
+  }
+
+  private async showRefusal(): Promise<void> {
+    const [refused] = [...this.manager.decisions].find(([, decision]) => decision === 'refused') ?? [];
+    if (refused === undefined) return;
+    this.report.heading(`What became of ${refused}, which the manager refused`);
+    const { history } = await this.shop.orders.get(refused);
+    for (const line of drawHistory(history)) this.report.line(line);
   }
 
   private async cancelOne(): Promise<void> {

@@ -44,7 +44,7 @@ export class OrderWorkflow implements WorkflowHandler<PlacedOrder, void> {
     await this.stock.reserve(id, lines);
     if (isLarge) await this.askManager(order, total);
 
-    // Registered before the call: nobody knows how far a payment has come that is cancelled half-way.
+    // Registered before the call: a payment that ends with an error may have taken the money.
     this.ctx.compensate('refund', () => this.payments.refund(id));
     // Waits for the child, at no cost, over any number of restarts.
     await this.children.call(PaymentWorkflow, { orderId: id, card, ...total }, { ref: 'payment', timeout: '2m' });
