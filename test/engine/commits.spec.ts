@@ -1,22 +1,20 @@
-import type pg from 'pg';
-
 import type { Store } from '../../lib/engine/store.js';
 import type { EngineHost } from '../../lib/nest/engine-host.js';
 import { startApp, type TestApp } from '../support/app.js';
 import { Barrier } from '../support/barrier.js';
-import type { TestDatabase } from '../support/database.js';
-import { useEngineDatabase } from '../support/engine-database.js';
+import { type EngineDatabase, useEngineDatabase } from '../support/engine-database.js';
 import { HeldRows } from '../support/held-rows.js';
 import { until } from '../support/until.js';
 import { workflow } from '../support/workflow.js';
 
-let database: TestDatabase;
-let sql: pg.Client;
+let opened: EngineDatabase;
 
-useEngineDatabase((opened) => ({ database, sql } = opened));
+useEngineDatabase((database) => (opened = database));
 
 async function epochOf(runId: string): Promise<number> {
-  const { rows } = await sql.query<{ epoch: number }>('select epoch from orchestration.run where id = $1', [runId]);
+  const { rows } = await opened.sql.query<{ epoch: number }>('select epoch from orchestration.run where id = $1', [
+    runId,
+  ]);
   return rows[0]!.epoch;
 }
 
@@ -26,10 +24,10 @@ describe('the commits of a worker', () => {
   it('one that waits for a lock does not hold up the runs that are not in it', async () => {
     const step = new Barrier();
     const Held = workflow('held', ({ ctx }) => ctx.step('work', () => step.pass().then(() => 'late')));
-    const app = await startApp({ database, providers: [Held, Quick] });
+    const app = await startApp({ database: opened.database, providers: [Held, Quick] });
     const held = await app.orchestrator.start(Held, undefined);
     await step.reached();
-    const rows = await HeldRows.hold(database, held.id);
+    const rows = await HeldRows.hold(opened.database, held.id);
     step.open();
     await rows.untilWaiting(1);
 
@@ -46,7 +44,7 @@ describe('the commits of a worker', () => {
       passes++;
       await ctx.sleep('1h');
     });
-    const app = await startApp({ database, providers: [Sleeper] });
+    const app = await startApp({ database: opened.database, providers: [Sleeper] });
     const park = await holdReplies(app, (write) => write.move?.to === 'waiting');
     const { id } = await app.orchestrator.start(Sleeper, undefined);
     await park.reached();
@@ -67,7 +65,7 @@ describe('the commits of a worker', () => {
     const Parent = workflow('parent', ({ children }) =>
       Promise.all([children.call(First, undefined), children.call(Second, undefined)]),
     );
-    const app = await startApp({ database, providers: [Parent, First, Second, Quick] });
+    const app = await startApp({ database: opened.database, providers: [Parent, First, Second, Quick] });
     const parent = await app.orchestrator.start(Parent, undefined);
     await Promise.all([first.reached(), second.reached()]);
     const park = await holdReplies(app, (write) => write.move?.to === 'waiting');
