@@ -20,7 +20,7 @@ export class AtMostOnceStepCommand extends StepCommand {
 
   protected override startAttempt(): void {
     if (!this.execution.mayBegin(this)) return;
-    this.execution.recordAttempt(this, this.attempts + 1);
+    this.execution.notes.attempt(this, this.attempts + 1);
     super.startAttempt();
   }
 

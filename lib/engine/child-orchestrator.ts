@@ -15,7 +15,7 @@ import { digestOf } from './digest.js';
 import { type Duration, tryParseDuration } from './duration.js';
 import { ChildCancelledError, DepthLimitError, RunNotFoundError } from './errors.js';
 import type { CancelCount, ChildFilter } from './orchestrator.js';
-import type { ExecutionHost } from './run-execution.js';
+import type { ExecutionHost } from './execution-host.js';
 import type { Page, RunStatus, RunSummary } from './run.js';
 import { sendFromRun } from './child-signals.js';
 import type { PayloadAndOptions, SendOptions, SendSignal, Signal } from './signal.js';

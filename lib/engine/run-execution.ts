@@ -1,10 +1,10 @@
 import { Branch, type Frame, runInFrame } from './branch.js';
-import { type CallerContext, outside, runInContext } from './caller-context.js';
+import { outside, runInContext } from './caller-context.js';
 import { ChildLinks } from './child-links.js';
 import { ChildStarts } from './child-starts.js';
 import type { DatabaseClock } from './clock.js';
 import { Compensations } from './compensation.js';
-import { type Command, type CommandIdentity, notedAs, type OutcomeDraft } from './command.js';
+import { type Command, type CommandIdentity, type OutcomeDraft } from './command.js';
 import { DeterministicSource } from './deterministic-source.js';
 import { DeadlineTimer } from './deadline-timer.js';
 import type { WorkflowDefinition, WorkflowReference } from './definition.js';
@@ -16,14 +16,15 @@ import {
   RunTimeoutError,
   UnreadablePayloadError,
 } from './errors.js';
-import type { HeartbeatBuffer } from './heartbeat-buffer.js';
+import type { ExecutionHost } from './execution-host.js';
 import { describeCall, History } from './history.js';
 import { LazyAbortSignal } from './lazy-abort-signal.js';
+import { Notes } from './notes.js';
+import { waitsOf } from './parked-waits.js';
 import { Patches } from './patches.js';
-import type { WorkflowRegistry } from './registry.js';
 import { Replay } from './replay.js';
 import { SignalBuffer } from './signal-buffer.js';
-import type { Attributes, WaitingFor } from './run.js';
+import type { Attributes } from './run.js';
 import { RunInputs } from './run-inputs.js';
 import { cancelledBy, type CodeEnd, endOf, failure, moveOfReturn } from './run-end.js';
 import { seedAfter } from './seed.js';
@@ -32,67 +33,19 @@ import type { StepAttempt } from './step-execution.js';
 import type {
   BufferedSignal,
   CancelMark,
-  CancelRequest,
   ClaimedRun,
   Effects,
-  Generation,
   Move,
-  NewSignal,
-  NoteKind,
   RecordedOutcome,
   RecordedRun,
   RunEnd,
   RunWrite,
-  SentSignal,
-  SignalsFound,
-  SignalsWanted,
-  Store,
 } from './store.js';
-import type { Transactions } from './transactions.js';
 import { turn } from './turn.js';
-import { WriteBuffer, type WriteResult, type WriteSink } from './write-buffer.js';
+import { WriteBuffer, type WriteResult } from './write-buffer.js';
 
 /** A wait that ends sooner than this is sat out with the slot; parking would cost more. */
 const SHORTEST_PARK_MS = 200;
-
-/** What a run needs of the worker that executes it. */
-export interface ExecutionHost extends WriteSink {
-  readonly clock: DatabaseClock;
-  readonly serializer: PayloadSerializer;
-  readonly registry: WorkflowRegistry;
-  readonly callerContext: CallerContext | undefined;
-  readonly store: Store;
-  readonly heartbeats: Pick<HeartbeatBuffer, 'add'>;
-  /** Undefined: the app has no DataSource. */
-  readonly transactions: Transactions | undefined;
-  /** Cancels a run at once, with its descendants. Throws RunNotFoundError. */
-  cancel(runId: string, request: CancelRequest): Promise<{ cancelled: number; requested: number }>;
-  /** The version that a name stands for which this process does not register. Throws WorkflowNotRegisteredError. */
-  resolveVersion(workflow: string): Promise<number>;
-  /** Background work: what fails is said, and the work is given up. Never rejects. */
-  guard(work: () => Promise<void>): Promise<void>;
-  /** The unread signals of one name of a run. */
-  loadSignals(wanted: SignalsWanted): Promise<SignalsFound>;
-  /** Sends a signal to another run. */
-  signal(signal: NewSignal): Promise<SentSignal>;
-  /** Whether there is such a run. */
-  checkExists(runId: string, onUnknown: () => void): void;
-  /** Asks for the run to be claimed again: its code goes on although it was parked. */
-  wake(execution: RunExecution): void;
-  /** The run is paused and nothing of it is under way: it gives its slot up. */
-  paused(execution: RunExecution): void;
-  /** The run has given its slot up (parked), or has left this process for good. */
-  parked(execution: RunExecution): void;
-  left(execution: RunExecution, end: RunEnd | undefined): void;
-  /** The run has begun anew, and this pass over it is done, also one that was dropped meanwhile. */
-  continued(execution: RunExecution, input: string | null, next: Generation): void;
-  /** The process shuts down: no further step body begins. */
-  readonly isDraining: boolean;
-  /** Tells the operator. */
-  warn(message: string): void;
-  /** A write of the run is committed. */
-  committed(execution: RunExecution, write: Pick<RunWrite, 'outcomes' | 'move'>): void;
-}
 
 /**
  * One pass over one run: replay, deliver outcomes in order, settle.
@@ -109,6 +62,7 @@ export class RunExecution {
   readonly history: History;
   readonly children: ChildLinks;
   readonly childStarts: ChildStarts;
+  readonly notes: Notes;
   readonly source: DeterministicSource;
   private state: 'replaying' | 'live' | 'parking' | 'parked' | 'settled' | 'dropped' = 'replaying';
   private readonly writes: WriteBuffer;
@@ -154,6 +108,7 @@ export class RunExecution {
     this.children = new ChildLinks(this, recorded);
     this.writes = new WriteBuffer(run, host, (result, write) => this.committed(result, write));
     this.childStarts = new ChildStarts(this, this.writes);
+    this.notes = new Notes(this, this.writes);
     this.runTime = Math.floor(run.startedAt);
   }
 
@@ -333,55 +288,21 @@ export class RunExecution {
     }
   }
 
-  /** The body of an attempt has ended, with or without an outcome. */
-  attemptEnded({ scope }: StepAttempt): void {
-    this.ownInputs?.leaveBehind(scope);
-  }
-
-  recordFailedAttempt(command: Command, attempt: FailedAttempt): void {
+  /** The step has failed and is to be tried again. */
+  attemptFailed(command: Command, attempt: Parameters<Notes['failedAttempt']>[1]): void {
     if (this.isOver) return;
-    const { error, attempts, progress, due } = attempt;
-    this.note(command, 'retry', {
-      status: 'failed',
-      digest: this.storedDigestOf(command),
-      output: progress,
-      error,
-      attempts,
-      finishedAt: due,
-      logs: command.logs,
-    });
+    this.notes.failedAttempt(command, attempt);
     this.checkParkingSoon();
   }
 
-  /** An attempt that must not be begun twice is about to begin; its body waits until that is durable. */
-  recordAttempt(command: Command, attempts: number): void {
-    this.note(command, 'attempt', { status: 'completed', digest: this.storedDigestOf(command), attempts });
+  /** The stored form of what tells that a call is the same. */
+  storedDigestOf({ digest }: Command): string | null {
+    return digest === null ? null : this.serializer.sealDigest(digest);
   }
 
-  /** In the write that has the cancellation, which is just being delivered. */
-  recordUnwinding(command: Command): void {
-    this.note(command, 'unwinding', { status: 'cancelled' });
-  }
-
-  private note(
-    command: Command,
-    kind: NoteKind,
-    facts: Pick<RecordedOutcome, 'status'> & Partial<RecordedOutcome>,
-  ): void {
-    this.writes.addOutcome({
-      ...notedAs(command.identity),
-      kind,
-      seq: this.history.nextSeq(),
-      digest: null,
-      output: null,
-      error: null,
-      attempts: 1,
-      afterSeq: command.afterSeq,
-      startedAt: command.askedAt,
-      finishedAt: this.runTime,
-      childId: null,
-      ...facts,
-    });
+  /** The body of an attempt has ended, with or without an outcome. */
+  attemptEnded({ scope }: StepAttempt): void {
+    this.ownInputs?.leaveBehind(scope);
   }
 
   /** How far the compensations are, for the run's row. */
@@ -706,10 +627,6 @@ export class RunExecution {
     this.undo();
   }
 
-  private storedDigestOf({ digest }: Command): string | null {
-    return digest === null ? null : this.serializer.sealDigest(digest);
-  }
-
   /** A call in a step's body: the body is ordinary code, so its calls are answered by name, whatever their order. */
   private issueNested(command: Command, attempt: StepAttempt): void {
     const recorded = this.history.findNested(command.identity);
@@ -719,23 +636,10 @@ export class RunExecution {
     this.opened(command);
     if (cancellation && !(recorded && recorded.seq < this.cancelSeq)) command.cancel(cancellation);
     if (recorded) return command.deliver(recorded);
-    command.askedAt = this.history.findBegun(command.identity) ?? this.begin(command);
+    command.askedAt = this.history.findBegun(command.identity) ?? this.notes.begun(command);
     this.nestedCalls.set(command, { attempt, isWaiting: false });
     this.beginLive(command);
     this.standingChanged(command);
-  }
-
-  /** The time of a body is not the run's: when a timed wait in it began is recorded, so that a restart does not start it anew. */
-  private begin(command: Command): number {
-    const now = Math.floor(this.clock.now());
-    if (command.isTimed)
-      this.note(command, 'begun', {
-        status: 'completed',
-        digest: command.identity.kind,
-        startedAt: now,
-        finishedAt: now,
-      });
-    return now;
   }
 
   private beginLive(command: Command): void {
@@ -866,23 +770,11 @@ export class RunExecution {
     // Timers and the deadline come due beside a step body that runs, too.
     const wakeAt = this.armTimer();
     if (this.isDelivering || this.ready.length || this.activeBodies > 0) return;
-    const waits = this.waits();
+    const waits = waitsOf(this.pending);
     if (!waits || (wakeAt !== null && wakeAt - this.clock.now() < SHORTEST_PARK_MS)) return;
     this.state = 'parking';
     this.parkedUntil = wakeAt;
     this.writes.move({ to: 'waiting', wakeAt, waitingFor: JSON.stringify(waits) });
-  }
-
-  /** What the run waits for, or undefined when something of it still runs here. */
-  private waits(): WaitingFor[] | undefined {
-    if (this.pending.size === 0) return undefined;
-    const waits: WaitingFor[] = [];
-    for (const command of this.pending) {
-      const standing = command.standing();
-      if (standing === 'busy') return undefined;
-      if (standing !== 'suspended') waits.push(standing);
-    }
-    return listed(waits);
   }
 
   private nextWakeAt(): number | null {
@@ -1023,25 +915,6 @@ const UNDONE: ReadonlySet<Move['to']> = new Set<Move['to']>(['failed', 'cancelle
 
 /** The last point of time that a Date, and the database, can hold. */
 const END_OF_TIME = 8.64e15;
-
-/** How many of its waits a parked run's row lists. */
-const MAX_LISTED_WAITS = 100;
-
-/** Signals are listed all, each once: the list says whom a signal to a tree reaches. */
-function listed(waits: WaitingFor[]): WaitingFor[] {
-  if (waits.length <= MAX_LISTED_WAITS) return waits;
-  const signals = new Map(waits.filter(({ kind }) => kind === 'signal').map((wait) => [wait.name, wait]));
-  const others = waits.filter(({ kind }) => kind !== 'signal');
-  return [...signals.values(), ...others.slice(0, Math.max(0, MAX_LISTED_WAITS - signals.size))];
-}
-
-interface FailedAttempt {
-  error: string;
-  attempts: number;
-  /** The last that it said of its progress. */
-  progress: string | null;
-  due: number;
-}
 
 /** A durable call as it is made; it is numbered, and follows what the code has received last, unless it says otherwise. */
 interface DurableCall {

@@ -125,7 +125,7 @@ export class StepCommand extends Command {
       execution.cancellation === error &&
       (running ? running.awaitsCalls : execution.history.isUnwinding(this.identity));
     if (unwinds) this.unwindsBy = error;
-    if (unwinds && running) execution.recordUnwinding(this);
+    if (unwinds && running) execution.notes.unwinding(this);
     running?.cancel(error);
     if (!unwinds) super.cancel(error);
   }
@@ -253,7 +253,7 @@ export class StepCommand extends Command {
     if (!mayRetry) return this.fail(error);
     const due = this.execution.clock.now() + backoffMs(this.plan.retry, this.attempts, Math.random());
     const stored = this.execution.serializer.encodeError(error);
-    this.execution.recordFailedAttempt(this, {
+    this.execution.attemptFailed(this, {
       error: stored,
       attempts: this.attempts,
       progress: this.ownProgress?.stored ?? null,
