@@ -5,6 +5,7 @@ export {
   stopEmbeddedPostgres,
 } from './embedded/embedded-postgres.js';
 export { AesGcmPayloadCodec, type AesGcmPayloadCodecOptions, type PayloadKey } from './engine/aes-gcm-payload-codec.js';
+export type { BulkAction, BulkFilter, BulkOptions, BulkRequest, BulkResult } from './engine/bulk.js';
 export type { CallerContext } from './engine/caller-context.js';
 export type { SettledChild } from './engine/child-commands.js';
 export {
@@ -107,6 +108,7 @@ export {
   type TransactionManager,
 } from './engine/orchestrator.js';
 export type { PayloadCodec } from './engine/payload-codec.js';
+export type { RetentionOptions } from './engine/retention.js';
 export type { ErrorKind, RetryOptions } from './engine/retry-policy.js';
 export { RunContext, type RunLogger, type Winner } from './engine/run-context.js';
 export type {
@@ -138,6 +140,7 @@ export type { Missed, Overlap } from './engine/schedule.js';
 export type { DeclaredSchedule, ScheduleOptions, ScheduleRules, ScheduleTiming } from './engine/schedule-options.js';
 export type { Schedule, ScheduleFilter, ScheduleSummary } from './engine/schedule-store.js';
 export type { Schedules } from './engine/schedules.js';
+export type { ActiveRuns, Stats, WorkerInfo, Workers } from './engine/statistics.js';
 export type { StepContext } from './engine/step-execution.js';
 export type { ListFilter } from './engine/store.js';
 export { causedBy, rootCause, type StoredError } from './engine/stored-error.js';

@@ -68,6 +68,8 @@ export interface WorkflowOptions {
   timeout?: Duration;
   /** How long the clean-up of a cancelled run may take. Default `'1m'`. */
   cancelTimeout?: Duration;
+  /** How long its runs are kept when they have ended, whatever their end. Default: as `forRoot({ retention })` says. */
+  retention?: Duration;
   /** What starts its runs at times: `[{ cron: '0 9 * * *', timeZone: 'Europe/Oslo' }]`. Each process brings them up to date at its boot. */
   schedules?: DeclaredSchedule[];
   /** The engine (`forRoot({ name })`) that runs it, where a process has several. */
@@ -130,6 +132,7 @@ export interface WorkflowDefinition {
   queue: string;
   timeoutMs: number | undefined;
   cancelTimeoutMs: number;
+  retentionMs: number | undefined;
   schedules: readonly DeclaredSchedule[];
   /** The class, for those who name a workflow by it. */
   target: WorkflowClass | FlowClass;
@@ -150,6 +153,7 @@ const WORKFLOW_OPTIONS = new Set<string>([
   'queue',
   'timeout',
   'cancelTimeout',
+  'retention',
   'schedules',
   'orchestration',
 ] satisfies (keyof WorkflowOptions)[]);
@@ -179,7 +183,11 @@ export function workflowProblems(options: WorkflowOptions): string[] {
   }
   return [
     ...problems,
-    ...durationProblems({ timeout: options.timeout, cancelTimeout: options.cancelTimeout }),
+    ...durationProblems({
+      timeout: options.timeout,
+      cancelTimeout: options.cancelTimeout,
+      retention: options.retention,
+    }),
     ...schedulesProblems(options.schedules),
   ];
 }

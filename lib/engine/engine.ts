@@ -169,6 +169,15 @@ export class Engine {
     return this.hints.flush();
   }
 
+  /** Cancels these runs and their descendants, in one transaction. Gives how many of these it reached. */
+  async cancelAll(runIds: readonly string[]): Promise<number> {
+    if (runIds.length === 0) return 0;
+    const result = await this.store.cancel(runIds, { reason: null, terminate: false });
+    this.announceCancel(result);
+    const reached = new Set([...result.ended, ...result.unwinding].map(({ id }) => id));
+    return runIds.filter((id) => reached.has(id)).length;
+  }
+
   /** Asked at most once a second: what is registered changes by deploys. */
   private liveDefinitions(): Promise<{ workflow: string; version: number }[]> {
     if (this.live && performance.now() - this.live.askedAt < LIVE_DEFINITIONS_MS) return this.live.answer;

@@ -1,5 +1,6 @@
 import type { Observable } from 'rxjs';
 import { v7 as uuid } from 'uuid';
+import { bulk, type BulkOptions, type BulkRequest, type BulkResult } from './bulk.js';
 import { currentFrame } from './branch.js';
 import type { FlowClass, InputOf, OutputOf, WorkflowClass, WorkflowReference } from './definition.js';
 import { digestOf } from './digest.js';
@@ -15,6 +16,7 @@ import type { PayloadAndOptions, RunRef, SendSignal, Signal, SignalOptions } fro
 import { checkSent, toNewSignal } from './signal-sender.js';
 import type { ListFilter, NewRun, StartResult } from './store.js';
 import { check, type StartOptions, toNewRun } from './start-options.js';
+import { type Stats, Workers } from './statistics.js';
 import { Schedules } from './schedules.js';
 
 /** A run that was started, or found by its key. */
@@ -82,6 +84,9 @@ export class Orchestrator {
   /** What starts runs at times. */
   readonly schedules: Schedules;
 
+  /** The processes that execute runs. */
+  readonly workers: Workers;
+
   constructor(
     private readonly engine: () => Promise<Engine>,
     /** What happens to runs in this process. */
@@ -89,6 +94,7 @@ export class Orchestrator {
   ) {
     this.inputs = new Inputs(engine);
     this.queues = new Queues(engine);
+    this.workers = new Workers(engine);
     this.schedules = new Schedules(engine, (run) => this.handle(run));
   }
 
@@ -371,6 +377,19 @@ export class Orchestrator {
     const id = await engine.store.findId(name, key);
     if (id === undefined) throw new RunNotFoundError(`${name}/${key}`);
     return id;
+  }
+
+  /**
+   * Cancels, retries or deletes all runs that a filter matches, in batches; with `dryRun` it only counts them. After an
+   * interruption the same call goes on. @throws ValidationError
+   */
+  async bulk(request: BulkRequest, options: BulkOptions = {}): Promise<BulkResult> {
+    return bulk(await this.engine(), request, options);
+  }
+
+  /** How many runs there are, where, since when the oldest is due, and how large the tables are. */
+  async stats(): Promise<Stats> {
+    return (await this.engine()).store.stats();
   }
 
   private async resultOf<Output>({ runId, timeout, isUncommitted }: ResultRequest): Promise<Output> {

@@ -14,6 +14,8 @@ import type {
   TerminalStatus,
 } from './run.js';
 import type { Ancestor } from './seed.js';
+import type { RetentionStore } from './retention.js';
+import type { Stats, WorkerInfo } from './statistics.js';
 import type { ScheduleStore } from './schedule-store.js';
 
 /*
@@ -119,7 +121,12 @@ export interface Store {
   outline(runId: string, limit: number): Promise<ExplainedEntry[]>;
   tree(runId: string): Promise<RunTree | undefined>;
   list(filter: ListFilter): Promise<Page<RunSummary>>;
+  /** Ids of up to `limit` runs, as `list` would give them. */
+  matching(filter: Omit<ListFilter, 'limit'>, limit: number): Promise<string[]>;
+  stats(): Promise<Stats>;
+  workers(): Promise<WorkerInfo[]>;
   readonly schedules: ScheduleStore;
+  readonly retention: RetentionStore;
 
   /** Names and versions that live workers register. */
   liveDefinitions(): Promise<{ workflow: string; version: number }[]>;

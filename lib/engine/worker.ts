@@ -16,6 +16,8 @@ import type { ExecutionHost } from './execution-host.js';
 import { RunExecution } from './run-execution.js';
 import type { Fired } from './schedule-store.js';
 import { endsByParent } from './run-end.js';
+import type { KeptFor } from './retention.js';
+import { RetentionSweep } from './retention-sweep.js';
 import { reportEnd, reportStart, reportWrite } from './run-reports.js';
 import type { PayloadSerializer } from './serialization.js';
 import { SignalLooks } from './signal-looks.js';
@@ -60,6 +62,7 @@ export interface WorkerSettings {
   maxRecoveries: number;
   stickyRuns: number;
   pollIntervalMs: number;
+  retention: KeptFor;
 }
 
 export interface WorkerParts {
@@ -102,6 +105,7 @@ export class Worker implements ExecutionHost {
   private readonly beatTimer = new DeadlineTimer(() => void this.beat());
   private readonly wakeTimer = new DeadlineTimer(() => void this.wakeDue());
   private readonly ticks: TickTimer;
+  private readonly retention: RetentionSweep;
   private readonly leaseTimer = new DeadlineTimer(() => this.selfStop());
   private nextWakeAt: number | null = null;
   private reserved = 0;
@@ -129,6 +133,12 @@ export class Worker implements ExecutionHost {
     this.heartbeats = new HeartbeatBuffer(parts.store, parts.warn);
     this.signalLooks = new SignalLooks(parts.store, parts.warn, () => this.isStopped);
     this.gates = new QueueGates(parts.store.queues, this);
+    this.retention = new RetentionSweep({
+      store: parts.store.retention,
+      kept: settings.retention,
+      definitions: parts.registry.newest(),
+      guard: (work) => this.guard(work),
+    });
     this.ticks = new TickTimer({
       store: parts.store.schedules,
       clock: parts.clock,
@@ -175,6 +185,7 @@ export class Worker implements ExecutionHost {
     this.isStopped = true;
     for (const timer of [this.beatTimer, this.wakeTimer, this.leaseTimer, this.ticks]) timer.clear();
     this.gates.stop();
+    this.retention.stop();
     for (const execution of this.executions.values()) execution.drop('The worker shuts down');
     this.executions.clear();
     this.parkedRuns.clear();
@@ -615,6 +626,7 @@ export class Worker implements ExecutionHost {
     if (this.gates.update(beat.gates) || beat.ready) this.claimSoon();
     if (beat.nextWakeAt !== null) this.wakeAt(beat.nextWakeAt);
     this.ticks.set(beat.nextTickAt);
+    this.retention.look();
     // The database's clock may have moved on since: a failover, or a test that moves the time.
     this.armWakeTimer();
     for (const { id, wakes, cancel, paused } of beat.attention) {

@@ -13,6 +13,7 @@ import { needsDataSource } from '../engine/definition.js';
 import { DefinitionError } from '../engine/errors.js';
 import type { RunEvent } from '../engine/events.js';
 import { WorkflowRegistry } from '../engine/registry.js';
+import { declareRetention } from '../engine/retention.js';
 import { declareSchedules } from '../engine/schedules.js';
 import { PayloadSerializer } from '../engine/serialization.js';
 import { AppTransactions } from '../store/app-transactions.js';
@@ -72,6 +73,7 @@ export class EngineHost
   async onApplicationBootstrap(): Promise<void> {
     const { engine } = await this.connect();
     await declareSchedules(engine);
+    await declareRetention(engine);
     this.started = engine.worker?.start();
     await this.started;
   }
@@ -119,7 +121,7 @@ export class EngineHost
       const serializer = new PayloadSerializer(payload?.maxBytes ?? DEFAULT_MAX_BYTES, payload?.codec);
       const store = new TypeOrmStore(database, serializer, clock, toStartLimit(this.options));
       await store.listen(this.options.listenUrl, (message) => this.logger.warn(message));
-      const worker = toWorkerSettings(this.options.worker, registry);
+      const worker = toWorkerSettings(this.options, registry);
       await store.queues.configure(configuredLimits(this.options, worker?.queues));
       const engine = new Engine({
         store,

@@ -136,6 +136,7 @@ function toDefinition(target: ProviderClass, provider: Provider): WorkflowDefini
     queue = 'default',
     timeout,
     cancelTimeout = DEFAULT_CANCEL_TIMEOUT,
+    retention,
     schedules = [],
   } = workflowOptionsOf(target)!;
   return {
@@ -144,6 +145,7 @@ function toDefinition(target: ProviderClass, provider: Provider): WorkflowDefini
     queue,
     timeoutMs: timeout === undefined ? undefined : parseDuration(timeout),
     cancelTimeoutMs: parseDuration(cancelTimeout),
+    retentionMs: retention === undefined ? undefined : parseDuration(retention),
     schedules,
     target,
     isFlow: isFlow(target),

@@ -10,6 +10,7 @@ import {
   type StoredLimits,
   toStoredLimits,
 } from '../engine/queue-limits.js';
+import { retentionProblems, type RetentionOptions, toKeptFor } from '../engine/retention.js';
 import type { WorkflowRegistry } from '../engine/registry.js';
 import type { WorkerSettings } from '../engine/worker.js';
 import type { PostgresOptions } from '../store/database.js';
@@ -58,6 +59,8 @@ export interface OrchestrationModuleOptions {
     /** How many runs a tenant may have started in any stretch of that length; its children count, and are not refused. */
     startLimit?: { limit: number; per: Duration };
   };
+  /** How long finished runs are kept, with all their descendants: `{ completed: '30d', failed: '90d' }`. Default: for ever. */
+  retention?: RetentionOptions;
   payload?: {
     /** The largest input, output or state as it is serialised, before the codec. Default 2 MiB. */
     maxBytes?: number;
@@ -88,7 +91,7 @@ const WORKER_DEFAULTS = {
 } as const satisfies WorkerOptions;
 
 export function toWorkerSettings(
-  options: WorkerOptions | false | undefined,
+  { worker: options, retention }: OrchestrationModuleOptions,
   registry: WorkflowRegistry,
 ): WorkerSettings | undefined {
   if (options === false) return undefined;
@@ -99,6 +102,7 @@ export function toWorkerSettings(
     leaseMs: parseDuration(lease),
     shutdownTimeoutMs: parseDuration(shutdownTimeout),
     pollIntervalMs: parseDuration(pollInterval),
+    retention: toKeptFor(retention),
   };
 }
 
@@ -112,6 +116,7 @@ const OPTIONS = new Set<string>([
   'context',
   'queues',
   'tenants',
+  'retention',
   'payload',
 ] satisfies (keyof OrchestrationModuleOptions)[]);
 const WORKER_OPTIONS = new Set([...Object.keys(WORKER_DEFAULTS), 'queues']);
@@ -137,6 +142,7 @@ export function moduleProblems(options: OrchestrationModuleOptions): string[] {
     if (options.payload.codec !== undefined) problems.push(...codecProblems(options.payload.codec));
   }
   problems.push(...queueProblems(options.queues), ...tenantProblems(options.tenants));
+  if (options.retention !== undefined) problems.push(...retentionProblems(options.retention));
   return options.worker ? [...problems, ...workerProblems(options.worker)] : problems;
 }
 

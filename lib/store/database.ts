@@ -7,6 +7,7 @@ import { OutgoingSignalEntity } from './entities/outgoing-signal.entity.js';
 import { InputEntity } from './entities/input.entity.js';
 import { QueueClaimEntity } from './entities/queue-claim.entity.js';
 import { QueueEntity } from './entities/queue.entity.js';
+import { RetentionEntity } from './entities/retention.entity.js';
 import { RunEntity } from './entities/run.entity.js';
 import { SignalEntity } from './entities/signal.entity.js';
 import { ScheduleEntity } from './entities/schedule.entity.js';
@@ -205,6 +206,7 @@ function engineOptions(options: PostgresOptions, schema: string): PostgresOption
       QueueEntity,
       QueueClaimEntity,
       ScheduleEntity,
+      RetentionEntity,
     ],
     migrations: [CreateTables1763600000000],
     migrationsTableName: 'migrations',

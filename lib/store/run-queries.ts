@@ -148,6 +148,19 @@ export class RunQueries {
     return { items, nextCursor: rows.length > limit ? items.at(-1)!.id : undefined };
   }
 
+  /** In the order of `list`. */
+  async matching(filter: Omit<ListFilter, 'limit'>, limit: number): Promise<string[]> {
+    checkFilter('bulk', filter, RUN_FILTER);
+    const query = this.dataSource
+      .getRepository(RunEntity)
+      .createQueryBuilder('run')
+      .select('run.id', 'id')
+      .orderBy('run.id', 'DESC')
+      .limit(limit);
+    applyFilter(query, filter);
+    return (await query.getRawMany<{ id: string }>()).map(({ id }) => id);
+  }
+
   private withPayloads(): SelectQueryBuilder<RunEntity> {
     return this.dataSource
       .getRepository(RunEntity)

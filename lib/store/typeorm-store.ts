@@ -3,6 +3,7 @@ import type { DatabaseClock } from '../engine/clock.js';
 import { OrchestrationError, ValidationError } from '../engine/errors.js';
 import type { ExplainedEntry } from '../engine/explain.js';
 import type { HistoryEntry, Page, RunDetails, RunStatus, RunSummary, RunTree, TerminalStatus } from '../engine/run.js';
+import type { Stats, WorkerInfo } from '../engine/statistics.js';
 import { fromSqlText, type PayloadSerializer, toSqlText } from '../engine/serialization.js';
 import type {
   Beat,
@@ -70,6 +71,8 @@ import {
 import { RunQueries } from './run-queries.js';
 import { Signals } from './signals.js';
 import { StoredSchedules } from './schedules.js';
+import { Statistics } from './statistics.js';
+import { StoredRetention } from './stored-retention.js';
 import { allStatements, type Statements } from './statements/all.js';
 import { isLockTimeout } from './transient-errors.js';
 import { CHILDREN, OUTCOMES, WRITES } from './statements/commit.sql.js';
@@ -92,6 +95,7 @@ export class TypeOrmStore implements Store {
   readonly inputs: TypeOrmInputStore;
   readonly queues: QueueStore;
   readonly schedules: StoredSchedules;
+  readonly retention: StoredRetention;
   private readonly sql: Statements;
   private readonly queries: RunQueries;
   private listener: WakeUpListener;
@@ -101,6 +105,7 @@ export class TypeOrmStore implements Store {
   private readonly signals: Signals;
   private readonly limiter: StartLimiter;
   private readonly keyedStarts: KeyedStarts;
+  private readonly statistics: Statistics;
   private readonly channel: string;
 
   constructor(
@@ -123,6 +128,8 @@ export class TypeOrmStore implements Store {
     });
     this.queues = new QueuesOnTypeOrm(database, this.sql, clock, (work) => this.called(work));
     this.schedules = new StoredSchedules(database, this.sql, serializer);
+    this.retention = new StoredRetention(database, this.sql);
+    this.statistics = new Statistics(database, this.sql);
   }
 
   /** `listenUrl`: the database itself, where the pool goes through a pooler. Warns when nothing can be heard. */
@@ -681,6 +688,18 @@ export class TypeOrmStore implements Store {
 
   tree(runId: string): Promise<RunTree | undefined> {
     return this.called(() => this.queries.tree(runId));
+  }
+
+  matching(filter: Omit<ListFilter, 'limit'>, limit: number): Promise<string[]> {
+    return this.called(() => this.queries.matching(filter, limit));
+  }
+
+  stats(): Promise<Stats> {
+    return this.called(() => this.statistics.stats());
+  }
+
+  workers(): Promise<WorkerInfo[]> {
+    return this.called(() => this.statistics.workers());
   }
 
   list(filter: ListFilter): Promise<Page<RunSummary>> {

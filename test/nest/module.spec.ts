@@ -734,7 +734,7 @@ describe('Wrong definitions', () => {
       'WrongOptionsWorkflow: name must be a text that is not empty',
       'WrongOptionsWorkflow: queue must be a text that is not empty',
       "WrongOptionsWorkflow: timeout '3 days' is no duration above zero",
-      "WrongOptionsWorkflow: unknown option 'color' (known: name, version, queue, timeout, cancelTimeout, schedules, orchestration)",
+      "WrongOptionsWorkflow: unknown option 'color' (known: name, version, queue, timeout, cancelTimeout, retention, schedules, orchestration)",
       'WrongOptionsWorkflow: version must be a whole number from 1, not 0',
       'forFeature: NoWorkflow has no @Workflow(); provide what is no workflow in the module itself',
       "forRoot: connection.type must be 'postgres', not 'mysql'",

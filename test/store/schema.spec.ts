@@ -348,8 +348,8 @@ describe('With 100,000 runs', () => {
     continueRun: [id(5), '1', 0, 1],
     lockOriginal: [id(5)],
     forkRun: [id(5), id(900_002), [1], 1, false, null, null, null],
-    lockFamily: [id(5)],
-    findUsers: [id(5), ids],
+    lockFamilies: [ids],
+    findUsers: [[id(5)], ids],
     deleteRuns: [ids],
     registerWorker: [worker, 'host', 1, 30_000, queues, definitions],
     beat: [worker, queues, definitions, null, ids, [1, 1]],
@@ -375,6 +375,17 @@ describe('With 100,000 runs', () => {
     acceptOffer: [...input, 1, null],
     refuseAnswer: [...input, 1, '[]'],
     expireInput: input.slice(0, 4),
+    tableSizes: ['orchestration'],
+    countRuns: [],
+    countActiveRuns: [],
+    statusFrequencies: ['orchestration'],
+    listWorkers: [],
+    lockSweep: ['lock'],
+    findOldRoots: ['completed', 86_400_000, null, null, 500],
+    expiredFamilies: [ids, 86_400_000, null, null],
+    lockLeaves: [id(5), 100],
+    findBranch: [id(5)],
+    declareRetention: [['w'], [1_000]],
     lockDueSchedules: [100],
     lockSchedule: ['nightly'],
     nextScheduleDue: [],
@@ -403,7 +414,9 @@ describe('With 100,000 runs', () => {
     continueRun: 'run_parent',
     wakeDue: 'run_timer',
     requestCancel: 'run_parent',
-    lockFamily: 'run_parent',
+    lockFamilies: 'run_parent',
+    findOldRoots: 'run_finished',
+    expiredFamilies: 'run_parent',
     registerWorker: 'run_unwell',
     takeOver: 'run_worker',
     handBack: 'run_worker',
@@ -415,7 +428,10 @@ describe('With 100,000 runs', () => {
   };
 
   describe.each(['force_custom_plan', 'force_generic_plan'])('and %s', (mode) => {
-    it.each(Object.keys(parameters) as (keyof Statements)[])('%s goes by indexes', async (name) => {
+    // All but the one that is for a table which is small.
+    const byIndex = (Object.keys(parameters) as (keyof Statements)[]).filter((name) => name !== 'countRuns');
+
+    it.each(byIndex)('%s goes by indexes', async (name) => {
       await client.query(`set plan_cache_mode = ${mode}`);
 
       const nodes = await plan(statements[name].text, parameters[name]);

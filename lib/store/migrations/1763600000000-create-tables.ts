@@ -13,6 +13,7 @@ export class CreateTables1763600000000 implements MigrationInterface {
   async down(queryRunner: QueryRunner): Promise<void> {
     const schema = quoteIdentifier(schemaOf(queryRunner));
     for (const table of [
+      'retention',
       'schedule',
       'queue_claim',
       'queue',
@@ -111,6 +112,8 @@ const UP = [
   `create index run_tenant on @schema.run (tenant, id) where tenant is not null`,
   `create index run_timer on @schema.run (wake_at) where wake_at is not null`,
   `create index run_worker on @schema.run (worker_id) where worker_id is not null`,
+  // Serves retention: only finished roots are in it, and only their end writes it.
+  `create index run_finished on @schema.run (status, finished_at, id) where parent_id is null and finished_at is not null`,
   `create index run_unwell on @schema.run (status, id) where status in ('failed', 'cancelled', 'blocked')`,
   `create table @schema.history (
     run_id uuid not null,
@@ -207,6 +210,11 @@ const UP = [
     created_at timestamptz not null
   )`,
   `create index schedule_due on @schema.schedule (due_at) where due_at is not null`,
+  // How long the runs of a workflow are kept is what its own code says, also to processes that do not have it.
+  `create table @schema.retention (
+    workflow text not null constraint retention_pkey primary key,
+    kept_ms double precision not null
+  )`,
   // Both are volatile, and so not inlined: they see what was committed while the statement that calls them waited for the
   // lock of the run that ends, a watch as well as a watcher that was not there when the statement began.
   `create function @schema.watchers_of(run_id uuid) returns setof uuid language sql volatile rows 1

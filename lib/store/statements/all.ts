@@ -6,7 +6,9 @@ import { deleteStatements } from './delete.sql.js';
 import { signalStatements } from './signal.sql.js';
 import { inputStatements } from './input.sql.js';
 import { queueStatements } from './queue.sql.js';
+import { retentionStatements } from './retention.sql.js';
 import { scheduleStatements } from './schedule.sql.js';
+import { statisticsStatements } from './statistics.sql.js';
 import { startStatements } from './start.sql.js';
 import { heartbeatStatements } from './heartbeat.sql.js';
 import { forkStatements } from './fork.sql.js';
@@ -36,6 +38,8 @@ export function allStatements(schema: string) {
       ...workerStatements,
       ...inputStatements,
       ...scheduleStatements,
+      ...retentionStatements,
+      ...statisticsStatements,
     },
     schema,
   );

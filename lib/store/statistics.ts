@@ -1,0 +1,113 @@
+import { RUN_STATUSES, type RunStatus } from '../engine/run.js';
+import { fromSqlText } from '../engine/serialization.js';
+import type { ActiveRuns, Stats, WorkerInfo } from '../engine/statistics.js';
+import type { Database } from './database.js';
+import type { Statements } from './statements/all.js';
+
+/** Up to here, all runs are counted; it takes some hundredths of a second. */
+const SMALL_TABLE_BYTES = 64 * 1024 * 1024;
+const ACTIVE = ['pending', 'running', 'waiting', 'blocked'] as const satisfies (keyof ActiveRuns)[];
+/** Of a large table: no index has all of them, and only them. */
+const ESTIMATED = ['waiting', 'completed', 'failed', 'cancelled'] as const satisfies RunStatus[];
+
+interface CountRow {
+  status: RunStatus;
+  queue: string;
+  workflow: string;
+  runs: number;
+  oldest_due_at: number | null;
+}
+
+interface TableRow {
+  name: string;
+  rows: number;
+  data_bytes: number;
+  bytes: number;
+}
+
+/** What an operator wants to know of all runs, at a cost that is bounded however many have ended. */
+export class Statistics {
+  constructor(
+    private readonly database: Database,
+    private readonly sql: Statements,
+  ) {}
+
+  async stats(): Promise<Stats> {
+    const { run, schema } = this.database;
+    const tables = await run<TableRow>(this.sql.tableSizes, [schema]);
+    const runTable = tables.find(({ name }) => name === 'run')!;
+    const isSmall = runTable.data_bytes <= SMALL_TABLE_BYTES;
+    const counts = await run<CountRow>(isSmall ? this.sql.countRuns : this.sql.countActiveRuns, []);
+    const runs = byStatus(counts);
+    if (!isSmall) await this.estimate(runs, runTable.rows);
+    const active = counts.filter(({ status }) => (ACTIVE as readonly string[]).includes(status));
+    return {
+      runs,
+      estimated: isSmall ? [] : [...ESTIMATED],
+      queues: grouped(active, ({ queue }) => queue).map(([queue, rows]) => ({
+        queue,
+        ...activeOf(rows),
+        oldestDueAt: oldestOf(rows),
+      })),
+      workflows: grouped(active, ({ workflow }) => workflow).map(([workflow, rows]) => ({
+        workflow,
+        ...activeOf(rows),
+      })),
+      oldestDueAt: oldestOf(active),
+      tables: tables.map(({ name, rows, bytes }) => ({ name, rows, bytes })),
+    };
+  }
+
+  async workers(): Promise<WorkerInfo[]> {
+    interface Row extends Pick<WorkerInfo, 'id' | 'host' | 'pid' | 'alive' | 'queues' | 'running'> {
+      started_at: Date;
+      heartbeat_at: Date;
+      definitions: string[];
+    }
+    const rows = await this.database.run<Row>(this.sql.listWorkers, []);
+    return rows.map(({ started_at, heartbeat_at, definitions, queues, ...facts }) => ({
+      ...facts,
+      startedAt: started_at,
+      heartbeatAt: heartbeat_at,
+      queues: queues.map(fromSqlText),
+      workflows: definitions.map(fromSqlText),
+    }));
+  }
+
+  /** What was counted of them is the least that there are. */
+  private async estimate(runs: Record<RunStatus, number>, all: number): Promise<void> {
+    interface Row {
+      status: RunStatus;
+      frequency: number;
+    }
+    const rows = await this.database.run<Row>(this.sql.statusFrequencies, [this.database.schema]);
+    const frequencies = new Map(rows.map(({ status, frequency }) => [status, frequency]));
+    for (const status of ESTIMATED)
+      runs[status] = Math.max(runs[status], Math.round(all * (frequencies.get(status) ?? 0)));
+  }
+}
+
+function byStatus(rows: readonly CountRow[]): Record<RunStatus, number> {
+  const sum = Object.fromEntries(RUN_STATUSES.map((status) => [status, 0])) as Record<RunStatus, number>;
+  for (const { status, runs } of rows) sum[status] += runs;
+  return sum;
+}
+
+function grouped(rows: readonly CountRow[], keyOf: (row: CountRow) => string): [string, CountRow[]][] {
+  const groups = new Map<string, CountRow[]>();
+  for (const row of rows) {
+    const key = fromSqlText(keyOf(row));
+    groups.set(key, [...(groups.get(key) ?? []), row]);
+  }
+  return [...groups].toSorted(([one], [other]) => (one < other ? -1 : 1));
+}
+
+function activeOf(rows: readonly CountRow[]): ActiveRuns {
+  const { pending, running, waiting, blocked } = byStatus(rows);
+  return { pending, running, waiting, blocked };
+}
+
+function oldestOf(rows: readonly CountRow[]): Date | undefined {
+  const times = rows.flatMap(({ oldest_due_at }) => oldest_due_at ?? []);
+  return times.length ? new Date(Math.min(...times)) : undefined;
+}
