@@ -1,0 +1,63 @@
+import type pg from 'pg';
+
+import { defineSignal } from '../../lib/index.js';
+import { startApp } from '../support/app.js';
+import type { TestDatabase } from '../support/database.js';
+import { useEngineDatabase } from '../support/engine-database.js';
+import { measure } from '../support/statements.js';
+import { until } from '../support/until.js';
+import { workflow } from '../support/workflow.js';
+
+const RUNS = 10_000;
+const AT_A_TIME = 1_000;
+const STICKY = 500;
+
+let database: TestDatabase;
+let sql: pg.Client;
+
+useEngineDatabase((opened) => ({ database, sql } = opened));
+
+const Go = defineSignal<number>('go');
+const Parked = workflow<number, number>('parked', async ({ ctx }, input) => input + (await ctx.waitForSignal(Go)));
+
+const batches = Array.from({ length: RUNS / AT_A_TIME }, (_, batch) =>
+  Array.from({ length: AT_A_TIME }, (_item, index) => batch * AT_A_TIME + index),
+);
+
+async function count(status: string): Promise<number> {
+  const { rows } = await sql.query<{ count: number }>(
+    'select count(*)::int as count from orchestration.run where status = $1',
+    [status],
+  );
+  return rows[0]!.count;
+}
+
+it('10,000 parked runs cost no queries and little memory, and all wake when they are signalled (68)', async () => {
+  const options = { worker: { stickyRuns: STICKY } };
+  const { orchestrator, context } = await startApp({ database, providers: [Parked], options });
+  const ids: string[] = [];
+  for (const batch of batches) {
+    const handles = await orchestrator.startMany(
+      Parked,
+      batch.map((input) => ({ input })),
+    );
+    ids.push(...handles.map(({ id }) => id));
+  }
+  await until('all are parked', async () => (await count('waiting')) === RUNS, 60_000);
+  const worker = (await context.get('EngineHost:', { strict: false }).engine()).worker as {
+    load: { running: number; parked: number };
+  };
+
+  const seconds = 3;
+  const { statements } = await measure(database, () => new Promise((resolve) => setTimeout(resolve, seconds * 1_000)));
+
+  expect(worker.load).toEqual({ running: 0, parked: STICKY });
+  expect(statements).toBeLessThanOrEqual(seconds + 1);
+  for (const batch of batches) await Promise.all(batch.map((index) => orchestrator.signal(ids[index]!, Go, RUNS)));
+  await until('all have completed', async () => (await count('completed')) === RUNS, 60_000);
+  const { rows } = await sql.query<{ wrong: number }>(
+    'select count(*)::int as wrong from orchestration.run where output::int <> input::int + $1',
+    [RUNS],
+  );
+  expect(rows[0]!.wrong).toBe(0);
+}, 150_000);
