@@ -87,7 +87,12 @@ export class Engine {
         },
         parts.worker,
       );
-    this.results = new Results(store, serializer, (runId) => this.whereIs(runId));
+    this.results = new Results(
+      store,
+      serializer,
+      (runId) => this.whereIs(runId),
+      (queue) => (this.worker ? this.worker.announceReady(queue) : this.hints.queue(queue)),
+    );
     this.signals = new SignalQueue(store, (results) => this.signalled(results));
     this.inputVerdicts = new InputVerdicts(store);
     this.starts = new StartQueue(

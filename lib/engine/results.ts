@@ -33,6 +33,8 @@ export class Results {
     private readonly store: Pick<Store, 'watch' | 'onHints' | 'hearsHints'>,
     private readonly serializer: PayloadSerializer,
     private readonly whereIs: (runId: string) => keyof typeof FIRST_LOOK_MS,
+    /** Something on that queue can be claimed. */
+    private readonly ready: (queue: string) => void,
   ) {
     store.onHints(({ ended }) => {
       for (const runId of ended) this.lookAt(runId);
@@ -108,7 +110,8 @@ export class Results {
     this.due.clear();
     const uncommitted = new Set(runIds.filter((runId) => this.isUncommitted(runId)));
     try {
-      const { ends, unknown } = await this.store.watch(runIds);
+      const { ends, unknown, readyOn } = await this.store.watch(runIds);
+      for (const queue of readyOn) this.ready(queue);
       for (const end of ends) this.ended(end);
       for (const runId of unknown) if (!uncommitted.has(runId)) this.fail(runId, new RunNotFoundError(runId));
     } catch (error) {

@@ -101,7 +101,7 @@ export interface Store {
   readonly inputs: InputStore;
 
   /** The ends of those of these runs that have one; whoever ends the others will announce it. */
-  watch(runIds: readonly string[]): Promise<{ ends: RunEnd[]; unknown: string[] }>;
+  watch(runIds: readonly string[]): Promise<Watched>;
   /** Tells other processes what they may want to look at. A hint: it may be lost. */
   announce(hints: Hints): Promise<void>;
   /** False: hints do not come through, so looking is all there is. */
@@ -165,6 +165,14 @@ export interface Gate {
   perWorker: number | null;
   /** Something of it is claimable, as far as its limits allow. */
   ready: boolean;
+}
+
+/** What is known of runs that are watched from now on. */
+export interface Watched {
+  ends: RunEnd[];
+  unknown: string[];
+  /** Queues on which some of them can be claimed; a claim that came in between has skipped those. */
+  readyOn: string[];
 }
 
 /** What a process can take on itself, so that what it starts need not be claimed. */

@@ -391,7 +391,8 @@ export class Worker implements ExecutionHost {
     if (this.hasBacklog) this.claimSoon();
   }
 
-  private announceReady(queue: string): void {
+  /** Something on that queue can be claimed, here or by another worker. */
+  announceReady(queue: string): void {
     const takesIt = this.takesRuns && this.serves(queue);
     this.gates.ready(queue);
     if (takesIt) this.claimSoon();

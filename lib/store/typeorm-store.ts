@@ -36,6 +36,7 @@ import type {
   StartResult,
   StartWithin,
   StartWithSignal,
+  Watched,
   Store,
   WokenRun,
   WorkerRegistration,
@@ -632,12 +633,15 @@ export class TypeOrmStore implements Store {
   // ---- watching and hints
 
   /** First the mark, then the look: an end in between is seen, a later one announced. */
-  async watch(runIds: readonly string[]): Promise<{ ends: RunEnd[]; unknown: string[] }> {
+  async watch(runIds: readonly string[]): Promise<Watched> {
     const known = runIds.filter(isUuid);
-    const active = await this.called(() => this.database.run<{ id: string }>(this.sql.markWatched, [known]));
+    const active = await this.called(() =>
+      this.database.run<{ id: string; ready_on: string | null }>(this.sql.markWatched, [known]),
+    );
     const ends = (await this.called(() => this.database.run<RunEndRow>(this.sql.loadEnds, [known]))).map(endFromRow);
     const seen = new Set([...active, ...ends].map(({ id }) => id));
-    return { ends, unknown: runIds.filter((id) => !seen.has(id)) };
+    const readyOn = new Set(active.flatMap(({ ready_on: queue }) => (queue === null ? [] : [fromSqlText(queue)])));
+    return { ends, unknown: runIds.filter((id) => !seen.has(id)), readyOn: [...readyOn] };
   }
 
   async announce({ queues, workers, ended, gates }: Hints): Promise<void> {

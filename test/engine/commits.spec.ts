@@ -90,6 +90,24 @@ async function workerOf(app: TestApp) {
   return (await engineOf(app)).worker!;
 }
 
+it('a run that a claim has skipped, because somebody begins to wait for its result, is claimed after that', async () => {
+  const Quick = workflow('quick', ({ ctx }) => ctx.step('work', () => 'done'));
+  const client = await startApp({ database: opened.database, providers: [Quick], options: { worker: false } });
+  const run = await client.orchestrator.start(Quick, undefined);
+  const rows = await HeldRows.hold(opened.database, run.id);
+  const app = await startApp({
+    database: opened.database,
+    providers: [Quick],
+    options: { worker: { pollInterval: '30s' } },
+  });
+  const result = app.orchestrator.result(run.id);
+  await rows.untilWaiting(1);
+
+  await rows.release();
+
+  expect(await result).toBe('done');
+}, 20_000);
+
 /** Keeps the replies to commits with such a write back, after the database has made them, until the barrier opens. */
 async function holdReplies(
   app: TestApp,

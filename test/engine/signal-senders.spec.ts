@@ -136,7 +136,7 @@ describe('25. a signal that is sent with a manager', () => {
   });
 
   it('may go to a run that the same transaction starts, and refuses unknown and finished runs at once', async () => {
-    const app = await startApp({ database, providers: [Words], options: { worker: { pollInterval: '100ms' } } });
+    const app = await startApp({ database, providers: [Words] });
     const done = await app.orchestrator.start(Words, 0);
     await done.result();
     const run = await callers.transaction(async (manager) => {
@@ -335,11 +335,7 @@ describe('signalWithStart', () => {
   });
 
   it('with a manager is all or nothing, and sends nothing to a run with another input', async () => {
-    const { orchestrator } = await startApp({
-      database,
-      providers: [Words],
-      options: { worker: { pollInterval: '100ms' } },
-    });
+    const { orchestrator } = await startApp({ database, providers: [Words] });
     const rolledBack = callers.transaction(async (manager) => {
       await orchestrator.signalWithStart(Words, 1, Go, 'gone', { key: 'k', manager });
       throw new Error('no');

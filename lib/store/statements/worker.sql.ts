@@ -187,7 +187,10 @@ select distinct unnest(definitions) as definition
 from @schema.worker
 where expires_at > @schema.engine_now()`;
 
-/** Whoever ends these runs shall announce it. Takes: run ids. Locks the runs, in the order of ids. Returns: those that have not ended. */
+/**
+ * Whoever ends these runs shall announce it. Takes: run ids. Locks the runs, in the order of ids. Returns: those that have not
+ * ended, and on which queue each is claimable: a claim skips what is locked here, so it has to be made again.
+ */
 const markWatched = `
 with target as (
   select id
@@ -201,7 +204,7 @@ update @schema.run r
 set watched = true
 from target
 where r.id = target.id
-returning r.id`;
+returning r.id, case when r.ready_at is not null then r.queue end as ready_on`;
 
 export const workerStatements = {
   registerWorker,
