@@ -1,6 +1,7 @@
 import type pg from 'pg';
 
 import { defineSignal } from '../../lib/index.js';
+import type { EngineHost } from '../../lib/nest/engine-host.js';
 import { startApp } from '../support/app.js';
 import type { TestDatabase } from '../support/database.js';
 import { useEngineDatabase } from '../support/engine-database.js';
@@ -44,14 +45,12 @@ it('10,000 parked runs cost no queries and little memory, and all wake when they
     ids.push(...handles.map(({ id }) => id));
   }
   await until('all are parked', async () => (await count('waiting')) === RUNS, 60_000);
-  const worker = (await context.get('EngineHost:', { strict: false }).engine()).worker as {
-    load: { running: number; parked: number };
-  };
+  const { worker } = await context.get<EngineHost>('EngineHost:', { strict: false }).engine();
 
   const seconds = 3;
   const { statements } = await measure(database, () => new Promise((resolve) => setTimeout(resolve, seconds * 1_000)));
 
-  expect(worker.load).toEqual({ running: 0, parked: STICKY });
+  expect(worker!.load).toEqual({ running: 0, parked: STICKY });
   expect(statements).toBeLessThanOrEqual(seconds + 1);
   for (const batch of batches) await Promise.all(batch.map((index) => orchestrator.signal(ids[index]!, Go, RUNS)));
   await until('all have completed', async () => (await count('completed')) === RUNS, 60_000);
