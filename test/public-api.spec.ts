@@ -31,6 +31,8 @@ import {
   type RunStatus,
   type RunSummary,
   type RunTree,
+  type Schedule,
+  type ScheduleSummary,
   type SettledChild,
   Step,
   type StoredError,
@@ -455,6 +457,32 @@ class OrdersController {
     expectType<Awaited<ReturnType<typeof orchestrator.inputs.provide>>, void>();
     expectType<typeof orchestrator.events$, Observable<RunEvent>>();
 
+    const schedule = await orchestrator.schedules.upsert('daily', {
+      workflow: OrderWorkflow,
+      input: order,
+      cron: '0 9 * * *',
+      timeZone: 'Europe/Oslo',
+      overlap: 'buffer',
+      missed: 'all',
+      jitter: '1m',
+    });
+    expectType<typeof schedule, Schedule>();
+    expectType<Awaited<ReturnType<typeof orchestrator.schedules.get>>, Schedule>();
+    expectType<Awaited<ReturnType<typeof orchestrator.schedules.list>>, Page<ScheduleSummary>>();
+    typeOf<(Date | undefined)[]>([schedule.lastRunAt, schedule.nextRunAt]);
+    expectType<Awaited<ReturnType<typeof orchestrator.schedules.trigger>>, RunHandle>();
+    await orchestrator.schedules.upsert('by name', { workflow: 'order', every: '1h' });
+    const counted = await orchestrator.bulk({ filter: { workflow: 'order' }, action: 'cancel' }, { dryRun: true });
+    typeOf<number[]>([counted.matched, counted.done]);
+    const { runs, queues, workflows, oldestDueAt, tables } = await orchestrator.stats();
+    typeOf<unknown[]>([runs.completed, queues, workflows, oldestDueAt, tables]);
+    const [worker] = await orchestrator.workers.list();
+    if (worker) typeOf<unknown[]>([worker.host, worker.pid, worker.startedAt, worker.heartbeatAt, worker.running]);
+
+    // @ts-expect-error a schedule is by cron or by every
+    await orchestrator.schedules.upsert('both', { workflow: 'order', cron: '0 9 * * *', every: '1h' });
+    // @ts-expect-error the input of its runs is inferred from the class
+    await orchestrator.schedules.upsert('wrong', { workflow: OrderWorkflow, input: { id: 1 }, every: '1h' });
     // @ts-expect-error the input is inferred from the class
     await orchestrator.start(OrderWorkflow, { id: 1 });
     // @ts-expect-error the payload is that of the signal

@@ -41,13 +41,14 @@ export class RetentionSweep {
   }
 
   private async round(): Promise<void> {
-    let position: SweepPosition | undefined = { status: 'completed', after: undefined };
-    while (position && !this.isStopped) {
+    let position: SweepPosition | undefined;
+    for (let more = true; more && !this.isStopped;) {
       const startedAt = performance.now();
       const sweep = await this.parts.store.sweep(this.parts.kept, position);
       if (sweep === 'busy') return;
       position = sweep.next;
-      if (position) await delay(REST * (performance.now() - startedAt), undefined, { ref: false });
+      more = position !== undefined;
+      if (more) await delay(REST * (performance.now() - startedAt), undefined, { ref: false });
     }
   }
 

@@ -12,8 +12,9 @@ export interface RetentionOptions {
 /** In ms; null: for ever. */
 export type KeptFor = Readonly<Record<TerminalStatus, number | null>>;
 
-/** Where a sweep has come to, in the order in which runs of a status ended. */
+/** Where a sweep has come to: by workflow and status, and there in the order in which runs ended. */
 export interface SweepPosition {
+  workflow: string;
   status: TerminalStatus;
   /** Undefined: at the beginning. */
   after: { finishedAt: string; id: string } | undefined;
@@ -23,10 +24,10 @@ export interface RetentionStore {
   /** Notes how long runs of these workflows are kept, whatever their end; null: as the defaults say. */
   declare(keptMs: ReadonlyMap<string, number | null>): Promise<void>;
   /**
-   * Deletes families that are past their time, a batch from there on. Gives where to go on, or undefined at the end. `busy`:
-   * another process is at it.
+   * Deletes families that are past their time, a batch from there on; undefined: from the beginning. Gives where to go on, or
+   * undefined at the end. `busy`: another process is at it.
    */
-  sweep(kept: KeptFor, from: SweepPosition): Promise<{ next: SweepPosition | undefined } | 'busy'>;
+  sweep(kept: KeptFor, from: SweepPosition | undefined): Promise<{ next: SweepPosition | undefined } | 'busy'>;
 }
 
 const OPTIONS = ['completed', 'failed', 'cancelled'] satisfies TerminalStatus[];

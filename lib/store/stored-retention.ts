@@ -1,13 +1,11 @@
 import type { KeptFor, RetentionStore, SweepPosition } from '../engine/retention.js';
-import type { TerminalStatus } from '../engine/run.js';
 import { toSqlText } from '../engine/serialization.js';
 import { CALL_PATIENCE_MS, type Database, type Run } from './database.js';
 import { deleteFamilies, deleteUnneeded } from './delete-family.js';
 import type { Statements } from './statements/all.js';
 
-/** How many roots are looked at in a transaction, and how many runs it deletes at most. */
-const BATCH = { roots: 500, runs: 5_000 };
-const STATUSES: readonly TerminalStatus[] = ['completed', 'failed', 'cancelled'];
+/** How many workflows and statuses, and how many old roots, a transaction looks at, and how many runs it deletes at most. */
+const BATCH = { groups: 100, roots: 500, runs: 5_000 };
 
 interface OldRoot {
   id: string;
@@ -29,14 +27,14 @@ export class StoredRetention implements RetentionStore {
     await this.database.persistently(() => this.database.run(this.sql.declareRetention, parameters), CALL_PATIENCE_MS);
   }
 
-  sweep(kept: KeptFor, from: SweepPosition): Promise<{ next: SweepPosition | undefined } | 'busy'> {
+  sweep(kept: KeptFor, from: SweepPosition | undefined): Promise<{ next: SweepPosition | undefined } | 'busy'> {
     return this.database.persistently(() => this.database.transaction((run) => this.sweepLocked(run, kept, from)));
   }
 
   private async sweepLocked(
     run: Run,
     kept: KeptFor,
-    from: SweepPosition,
+    from: SweepPosition | undefined,
   ): Promise<{ next: SweepPosition | undefined } | 'busy'> {
     const [lock] = await run<{ locked: boolean }>(this.sql.lockSweep, [
       `orchestration:${this.database.schema}:retention`,
@@ -44,19 +42,32 @@ export class StoredRetention implements RetentionStore {
     return lock!.locked ? { next: await this.sweepBatch(run, kept, from) } : 'busy';
   }
 
-  private async sweepBatch(run: Run, kept: KeptFor, from: SweepPosition): Promise<SweepPosition | undefined> {
-    const { status, after } = from;
-    const roots = await run<OldRoot>(this.sql.findOldRoots, [
-      status,
-      kept[status],
-      after?.finishedAt ?? null,
-      after?.id ?? null,
-      BATCH.roots,
-    ]);
-    const last = roots.length ? await this.deleteExpired(run, kept, roots) : undefined;
-    const isAtEnd = roots.length < BATCH.roots && last === roots.at(-1);
-    if (isAtEnd) return nextStatus(status);
-    return { status, after: last ? { finishedAt: last.finished_at, id: last.id } : after };
+  private async sweepBatch(
+    run: Run,
+    kept: KeptFor,
+    from: SweepPosition | undefined,
+  ): Promise<SweepPosition | undefined> {
+    let position = from ?? (await this.nextGroup(run));
+    for (let groups = 0; position && groups < BATCH.groups; groups++) {
+      const roots = await this.oldRoots(run, kept, position);
+      const last = roots.length ? await this.deleteExpired(run, kept, roots) : undefined;
+      const isAtEnd = roots.length < BATCH.roots && last === roots.at(-1);
+      if (isAtEnd) position = await this.nextGroup(run, position);
+      else if (last) position = { ...position, after: { finishedAt: last.finished_at, id: last.id } };
+      if (roots.length) break;
+    }
+    return position;
+  }
+
+  private async nextGroup(run: Run, before?: SweepPosition): Promise<SweepPosition | undefined> {
+    const parameters = [before?.workflow ?? null, before?.status ?? null];
+    const [group] = await run<Pick<SweepPosition, 'workflow' | 'status'>>(this.sql.nextEndedGroup, parameters);
+    return group && { ...group, after: undefined };
+  }
+
+  private oldRoots(run: Run, kept: KeptFor, { workflow, status, after }: SweepPosition): Promise<OldRoot[]> {
+    const parameters = [workflow, status, kept[status], after?.finishedAt ?? null, after?.id ?? null, BATCH.roots];
+    return run<OldRoot>(this.sql.findOldRoots, parameters);
   }
 
   /** As many of them as one transaction shall delete; gives the last root that is dealt with, or undefined. */
@@ -65,7 +76,7 @@ export class StoredRetention implements RetentionStore {
       (
         await run<{ id: string; members: number }>(this.sql.expiredFamilies, [
           roots.map(({ id }) => id),
-          ...STATUSES.map((status) => kept[status]),
+          ...[kept.completed, kept.failed, kept.cancelled],
         ])
       ).map(({ id, members }) => [id, members]),
     );
@@ -96,9 +107,4 @@ export class StoredRetention implements RetentionStore {
     }
     return false;
   }
-}
-
-function nextStatus(status: TerminalStatus): SweepPosition | undefined {
-  const next = STATUSES[STATUSES.indexOf(status) + 1];
-  return next && { status: next, after: undefined };
 }

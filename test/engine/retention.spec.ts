@@ -78,11 +78,11 @@ async function sweptAfter(days: number, options: Parameters<typeof boot>[0], of 
 async function insertMarker(): Promise<void> {
   await client.query(
     `insert into orchestration.run (id, workflow, version, status, queue, input_digest, root_id, depth, created_at, finished_at)
-     select id, 'marker', 1, 'cancelled', 'default', '', id, 1, 'epoch', 'epoch' from gen_random_uuid() id`,
+     select id, 'zz-marker', 1, 'cancelled', 'default', '', id, 1, 'epoch', 'epoch' from gen_random_uuid() id`,
   );
 }
 
-const untilSwept = () => until('the marker is gone', async () => !(await workflowsLeft()).includes('marker'));
+const untilSwept = () => until('the marker is gone', async () => !(await workflowsLeft()).includes('zz-marker'));
 
 async function workflowsLeft(): Promise<string[]> {
   const left = await client.query<{ workflow: string }>('select workflow from orchestration.run order by workflow');

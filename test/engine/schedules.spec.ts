@@ -14,6 +14,7 @@ import { moveClock } from '../support/clock.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { HeldRows } from '../support/held-rows.js';
 import { until } from '../support/until.js';
+import { killWorkers, WorkerProcess } from '../support/worker-process.js';
 import { workflow } from '../support/workflow.js';
 
 const SECOND_MS = 1_000;
@@ -41,6 +42,7 @@ beforeAll(async () => {
 afterEach(async () => {
   await HeldRows.releaseAll();
   await client.query('rollback');
+  await killWorkers();
   await closeApps();
   await client.query('truncate orchestration.run, orchestration.history, orchestration.watch, orchestration.schedule');
   await moveClock(database, 0);
@@ -462,6 +464,31 @@ describe('When the run before is active', () => {
 });
 
 describe('Workers', () => {
+  it('66. that are killed, one of four processes after the other, neither lose a tick nor start one twice', async () => {
+    const off = await boot({ worker: false });
+    const setup = { database, isOpen: true, options: { worker: { lease: '1s', pollInterval: '200ms' } } } as const;
+    const workers = await Promise.all([0, 1, 2, 3].map(() => WorkerProcess.start(setup)));
+    await off.orchestrator.schedules.upsert('each', {
+      workflow: 'quick',
+      every: '1s',
+      overlap: 'allow',
+      missed: 'all',
+    });
+    const ticks = () => ticksStarted(off, 'each');
+
+    for (const [index, worker] of workers.slice(1).entries()) {
+      await until('there is one more', async () => (await ticks()).length > index);
+      await worker.kill();
+    }
+    const atLastKill = (await ticks()).length;
+    await until('the last one goes on', async () => (await ticks()).length > atLastKill + 1);
+
+    const times = (await ticks()).map((tick) => Date.parse(tick));
+    expect(times).toEqual(times.map((_, index) => times[0]! + index * SECOND_MS));
+    const { items } = await off.orchestrator.list({ limit: 1_000 });
+    expect(items).toHaveLength(times.length);
+  });
+
   it('that die in the middle of it lose no tick: the next one fires it', async () => {
     await setClock('2026-12-01T12:59:00.000Z');
     const doomed = await boot();

@@ -12,7 +12,9 @@ import type { Attributes, CompensationStatus, RunStatus } from '../../engine/run
 @Index('run_tenant', ['tenant', 'id'], { where: 'tenant IS NOT NULL' })
 @Index('run_timer', ['wakeAt'], { where: 'wake_at IS NOT NULL' })
 @Index('run_worker', ['workerId'], { where: 'worker_id IS NOT NULL' })
-@Index('run_finished', ['status', 'finishedAt', 'id'], { where: 'parent_id IS NULL AND finished_at IS NOT NULL' })
+@Index('run_finished', ['workflow', 'status', 'finishedAt', 'id'], {
+  where: 'parent_id IS NULL AND finished_at IS NOT NULL',
+})
 @Index('run_unwell', ['status', 'id'], { where: "status IN ('failed', 'cancelled', 'blocked')" })
 export class RunEntity {
   @PrimaryColumn('uuid')

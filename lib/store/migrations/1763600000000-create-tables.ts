@@ -113,7 +113,7 @@ const UP = [
   `create index run_timer on @schema.run (wake_at) where wake_at is not null`,
   `create index run_worker on @schema.run (worker_id) where worker_id is not null`,
   // Serves retention: only finished roots are in it, and only their end writes it.
-  `create index run_finished on @schema.run (status, finished_at, id) where parent_id is null and finished_at is not null`,
+  `create index run_finished on @schema.run (workflow, status, finished_at, id) where parent_id is null and finished_at is not null`,
   `create index run_unwell on @schema.run (status, id) where status in ('failed', 'cancelled', 'blocked')`,
   `create table @schema.history (
     run_id uuid not null,

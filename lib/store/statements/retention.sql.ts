@@ -2,20 +2,34 @@
 const lockSweep = `
 select pg_try_advisory_xact_lock(hashtextextended($1::text, 0)) as locked`;
 
+/** The next workflow and status of which roots have ended. Takes: the ones before it, or nulls. Locks nothing. */
+const nextEndedGroup = `
+select r.workflow, r.status
+from @schema.run r
+where r.parent_id is null
+  and r.finished_at is not null
+  and (r.workflow, r.status) > (coalesce($1::text, ''), coalesce($2::text, ''))
+order by r.workflow, r.status
+limit 1`;
+
 /**
- * Roots that ended with a status, and may be past their time, in the order in which they ended. Takes: status, how long
- * those are kept by default in ms (or null), where to go on (time and id, or null), limit. Locks nothing.
+ * Roots of a workflow that ended with a status and are past their time, in the order in which they ended. Takes: workflow,
+ * status, how long those of that status are kept by default in ms (or null), where to go on (time and id, or null), limit.
+ * Locks nothing.
  */
 const findOldRoots = `
 select r.id, r.finished_at::text
 from @schema.run r
 where r.parent_id is null
   and r.finished_at is not null
-  and r.status = $1::text
-  and r.finished_at < @schema.engine_now() - make_interval(secs => least($2::float8, (select min(kept_ms) from @schema.retention)) / 1000)
-  and (r.finished_at, r.id) > (coalesce($3::timestamptz, '-infinity'), coalesce($4::uuid, '00000000-0000-0000-0000-000000000000'))
+  and r.workflow = $1::text
+  and r.status = $2::text
+  and r.finished_at < @schema.engine_now() - make_interval(
+    secs => coalesce((select own.kept_ms from @schema.retention own where own.workflow = $1::text), $3::float8) / 1000
+  )
+  and (r.finished_at, r.id) > (coalesce($4::timestamptz, '-infinity'), coalesce($5::uuid, '00000000-0000-0000-0000-000000000000'))
 order by r.finished_at, r.id
-limit $5::int`;
+limit $6::int`;
 
 /**
  * Of these families those of which every member has ended and is past its time: that of its workflow, else the default of its
@@ -84,6 +98,7 @@ where retention.kept_ms <> excluded.kept_ms`;
 
 export const retentionStatements = {
   lockSweep,
+  nextEndedGroup,
   findOldRoots,
   expiredFamilies,
   lockLeaves,
