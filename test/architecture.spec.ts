@@ -14,7 +14,7 @@ const MAY_IMPORT: Record<string, string[]> = {
   store: ['engine'],
   embedded: ['engine'],
   telemetry: ['engine'],
-  testing: ['engine'],
+  testing: ['engine', 'store', 'embedded', 'nest'],
   nest: ['engine', 'flow', 'store', 'embedded'],
   dashboard: ['engine', 'store'],
   cli: ['engine', 'store', 'embedded'],

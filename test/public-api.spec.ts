@@ -170,13 +170,14 @@ describe('The package', () => {
       const { exports, types, schematics } = JSON.parse(
         readFileSync(join(folder, 'node_modules/nestjs-orchestration/package.json'), 'utf8'),
       ) as { exports: Record<string, { types: string; default: string }>; types: string; schematics: string };
-      const named = [exports['.']!.types, exports['.']!.default, types, schematics].map((path) => path.slice(2));
+      const entries = [exports['.']!, exports['./testing']!].flatMap((entry) => [entry.types, entry.default]);
+      const named = [...entries, types, schematics].map((path) => path.slice(2));
 
       expect(files).toEqual(expect.arrayContaining([...named, 'CHANGELOG.md', 'LICENSE', 'README.md', 'package.json']));
       expect(files.filter((path) => !/^(dist\/|CHANGELOG\.md|LICENSE|README\.md|package\.json)/.test(path))).toEqual(
         [],
       );
-      expect(files.filter((path) => /\.spec\.|^dist\/test/.test(path))).toEqual([]);
+      expect(files.filter((path) => /\.spec\.|^dist\/test\//.test(path))).toEqual([]);
     });
 
     it('has the types of a package with it: ctx.manager is the EntityManager of TypeORM', () => {
@@ -204,6 +205,12 @@ describe('The package', () => {
       const names = run(flag, `${load} console.log(JSON.stringify(Object.keys(api)))`);
 
       expect((JSON.parse(names) as string[]).toSorted()).toEqual(Object.keys(api).toSorted());
+    });
+
+    it('has its test bed at a path of its own', () => {
+      const load = `import * as testing from 'nestjs-orchestration/testing';`;
+
+      expect(run('module', `${load} console.log(Object.keys(testing).join())`).trim()).toBe('OrchestrationTestBed');
     });
   });
 });

@@ -463,7 +463,8 @@ export class RunExecution {
 
   // ---- replay
 
-  private async replay(): Promise<void> {
+  /** Resolves when the code has received what is recorded, and what it made of that at once. */
+  async replay(): Promise<void> {
     try {
       const { unfinished } = this.history;
       if (!this.history.isReplaying && unfinished.length === 0 && !this.findExpiry()) this.state = 'live';
@@ -777,7 +778,8 @@ export class RunExecution {
     this.writes.move({ to: 'waiting', wakeAt, waitingFor: JSON.stringify(waits) });
   }
 
-  private nextWakeAt(): number | null {
+  /** When something that it waits for is due, or its time is over. */
+  nextWakeAt(): number | null {
     const times = [...this.pending].map((command) => command.wakeAt).filter((time) => time !== null);
     if (this.deadline !== null) times.push(this.deadline);
     if (this.cancelledWith && !this.isUndoing) times.push(this.cleanUpEnd());
@@ -792,7 +794,7 @@ export class RunExecution {
   }
 
   /** An answer or a signal that was sent before a timer was due comes before it, so that is looked for first. */
-  private timeHasCome(): void {
+  timeHasCome(): void {
     if (this.state !== 'live' || this.isLookingBeforeFire) return;
     const now = this.clock.now();
     const wakeAt = this.nextWakeAt();

@@ -40,6 +40,8 @@ export interface Store {
 
   /** Takes up to `limit` claimable runs for a worker, most urgent first, and raises their epochs. */
   claim(request: ClaimRequest): Promise<ClaimedRun[]>;
+  /** A run as a claim would give it, and its status; nothing is claimed. */
+  loadRun(runId: string): Promise<(ClaimedRun & { status: RunStatus }) | undefined>;
   /** What is recorded of these runs: the outcomes in their order, and the children. */
   loadHistories(runIds: readonly string[]): Promise<Map<string, RecordedRun>>;
   /** The outcomes of those of these runs that have ended. */

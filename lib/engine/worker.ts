@@ -182,16 +182,28 @@ export class Worker implements ExecutionHost {
     if (this.isStopped) return;
     this.isDraining = true;
     await this.drained(this.settings.shutdownTimeoutMs);
+    this.halt('The worker shuts down');
+    await this.heartbeats.flush();
+    this.hintAt(await this.parts.store.retire(this.id));
+    await this.hints.flush();
+  }
+
+  /**
+   * Ends as a killed process does: nothing is handed back, and its lease stays until it runs out. Only for tests, which close
+   * its store before.
+   */
+  abandon(): void {
+    this.halt('The process was killed');
+  }
+
+  private halt(reason: string): void {
     this.isStopped = true;
     for (const timer of [this.beatTimer, this.wakeTimer, this.leaseTimer, this.ticks]) timer.clear();
     this.gates.stop();
     this.retention.stop();
-    for (const execution of this.executions.values()) execution.drop('The worker shuts down');
+    for (const execution of [...this.executions.values(), ...this.parkedRuns.values()]) execution.drop(reason);
     this.executions.clear();
     this.parkedRuns.clear();
-    await this.heartbeats.flush();
-    this.hintAt(await this.parts.store.retire(this.id));
-    await this.hints.flush();
   }
 
   /** Something has changed of which the regular look tells. */
@@ -549,6 +561,17 @@ export class Worker implements ExecutionHost {
   noticeFired({ started, cancelled }: Fired): void {
     if (cancelled) this.noticeCancelled(cancelled);
     this.noticeElsewhere(started);
+  }
+
+  /** When runs that have their slots have something to do by themselves, in epoch ms. */
+  executionsWakeAt(): number[] {
+    return [...this.executions.values()].flatMap((execution) => execution.nextWakeAt() ?? []);
+  }
+
+  /** The database's clock has been moved: what became due is not left to timers that were set before. Resolves when that is noticed. */
+  async clockMoved(): Promise<void> {
+    await this.guard(() => this.look());
+    for (const execution of this.executions.values()) execution.timeHasCome();
   }
 
   private dropEnded(runId: string): void {

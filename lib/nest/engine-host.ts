@@ -90,6 +90,15 @@ export class EngineHost
     await connected?.store.close();
   }
 
+  /** Ends as a killed process does: nothing is handed back, and nothing more is written. Only for tests. */
+  async abandon(): Promise<void> {
+    const { engine, store } = await this.connect();
+    // First, so that nothing is sent any more, nor tried again.
+    const closed = store.close();
+    engine.worker?.abandon();
+    await closed;
+  }
+
   private stop(): Promise<void> {
     this.stopping ??= this.drain();
     return this.stopping;

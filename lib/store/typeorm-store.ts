@@ -341,6 +341,14 @@ export class TypeOrmStore implements Store {
     return rows.map(claimFromRow);
   }
 
+  async loadRun(runId: string): Promise<(ClaimedRun & { status: RunStatus }) | undefined> {
+    if (!isUuid(runId)) return undefined;
+    const [row] = await this.called(() =>
+      this.database.run<ClaimRow & { status: RunStatus }>(this.sql.loadRun, [runId]),
+    );
+    return row && { ...claimFromRow(row), status: row.status };
+  }
+
   async loadHistories(runIds: readonly string[]): Promise<Map<string, RecordedRun>> {
     const recorded = new Map<string, RecordedRun>(runIds.map((id) => [id, { outcomes: [], children: [] }]));
     const outcomes = await this.worked(() => this.database.run<OutcomeRow>(this.sql.loadOutcomes, [runIds]));

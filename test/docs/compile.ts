@@ -32,6 +32,10 @@ export class DocumentCompiler {
     this.known = new Map([
       ...Object.entries(PACKAGES).flatMap(([module, names]) => names.map((name): [string, string] => [name, module])),
       ...exportedNames(join(root, 'lib/index.ts')).map((name): [string, string] => [name, 'nestjs-orchestration']),
+      ...exportedNames(join(root, 'lib/testing/index.ts')).map((name): [string, string] => [
+        name,
+        'nestjs-orchestration/testing',
+      ]),
       ...exportedNames(join(root, PRELUDE)).map((name): [string, string] => [
         name,
         join(root, PRELUDE).replace(/\.ts$/, '.js'),

@@ -79,7 +79,7 @@ describe('the workflow schematic', () => {
     expect(files['/src/order/order.workflow.ts']).toContain(
       "@Workflow('order')\nexport class OrderWorkflow implements WorkflowHandler<OrderInput, OrderResult> {",
     );
-    expect(files['/src/order/order.workflow.spec.ts']).toContain('orchestrator.execute(OrderWorkflow, ');
+    expect(files['/src/order/order.workflow.spec.ts']).toContain('bed.start(OrderWorkflow, ');
   });
 
   it('leaves no trace of the template', async () => {

@@ -110,18 +110,9 @@ interface Victim {
 }
 
 async function crash(context: INestApplicationContext, { database, applicationName, schema }: Victim): Promise<void> {
-  const { worker, store } = await context.get<EngineHost>('EngineHost:', { strict: false }).engine();
-  // From here on nothing of this engine is sent, nor tried again.
-  const closed = (store as unknown as { close(): Promise<void> }).close();
-  if (worker) {
-    worker['isStopped'] = true;
-    for (const timer of [worker['beatTimer'], worker['wakeTimer'], worker['leaseTimer'], worker['ticks']])
-      timer.clear();
-    for (const execution of [...worker['executions'].values(), ...worker['parkedRuns'].values()])
-      execution.drop('The process was killed');
-    worker['executions'].clear();
-    worker['parkedRuns'].clear();
-  }
+  const host = context.get<EngineHost>('EngineHost:', { strict: false });
+  const { worker } = await host.engine();
+  const abandoned = host.abandon();
   const client = new pg.Client({ connectionString: database.url });
   await client.connect();
   try {
@@ -131,7 +122,7 @@ async function crash(context: INestApplicationContext, { database, applicationNa
   } finally {
     await client.end();
   }
-  await closed;
+  await abandoned;
   // The app's own connections; the engine has nothing left to do here.
   await context.close();
 }

@@ -10,6 +10,14 @@ export const MAY_CLAIM = (run: string, workerId: string, definitions: string) =>
       and (${run}.worker_id is null or ${run}.worker_id = ${workerId}::uuid or ${run}.ready_at < @schema.engine_now() - interval '1 second')
       and ${isOneOf(run, definitions)}`;
 
+/** What executing a run needs of its row. */
+const RUN_FACTS = `r.id, r.workflow, r.version, r.key, r.queue, r.priority, r.tenant, r.attributes, r.input, r.context,
+  r.parent_id, r.awaited, r.root_id, r.depth, r.epoch, r.wakes, r.recoveries, r.generation, r.ancestors,
+  extract(epoch from coalesce(r.history_begins_at, r.started_at))::float8 * 1000 as started_at,
+  extract(epoch from r.deadline)::float8 * 1000 as deadline,
+  extract(epoch from r.cancel_requested_at)::float8 * 1000 as cancel_requested_at, r.cancel_reason,
+  extract(epoch from @schema.engine_now())::float8 * 1000 as at`;
+
 /** Makes the runs of the CTE `candidate` a worker's own, and sets `more` of them. Raises their epochs, under which writes are numbered anew. */
 export const CLAIMING = (workerId: string, more = '') => `update @schema.run r
 set status = 'running',
@@ -22,12 +30,7 @@ set status = 'running',
   started_at = coalesce(r.started_at, @schema.engine_now())${more}
 from candidate
 where r.id = candidate.id
-returning r.id, r.workflow, r.version, r.key, r.queue, r.priority, r.tenant, r.attributes, r.input, r.context,
-  r.parent_id, r.awaited, r.root_id, r.depth, r.epoch, r.wakes, r.recoveries, r.generation, r.ancestors, candidate.fresh,
-  extract(epoch from coalesce(r.history_begins_at, r.started_at))::float8 * 1000 as started_at,
-  extract(epoch from r.deadline)::float8 * 1000 as deadline,
-  extract(epoch from r.cancel_requested_at)::float8 * 1000 as cancel_requested_at, r.cancel_reason,
-  extract(epoch from @schema.engine_now())::float8 * 1000 as at`;
+returning ${RUN_FACTS}, candidate.fresh`;
 
 /**
  * Takes claimable runs for a worker: of each of its queues the most urgent, then of those the most urgent overall. Queues
@@ -58,6 +61,12 @@ candidate as (
 )
 ${CLAIMING('$1')}`;
 
+/** What executing a run would need, without claiming it. Takes: run id. Locks nothing. */
+const loadRun = `
+select ${RUN_FACTS}, r.started_at is null as fresh, r.status
+from @schema.run r
+where r.id = $1::uuid`;
+
 /** The recorded outcomes of runs, in their order. Takes: run ids. Locks nothing. */
 const loadOutcomes = `
 select h.run_id, h.seq, h.kind, h.scope, h.name, h.ordinal, h.status, h.digest, h.output, h.error, h.attempts, h.after_seq, h.child_id,
@@ -82,4 +91,4 @@ where r.id = any($1::uuid[])
   and r.finished_at is not null
 order by r.finished_at, r.id`;
 
-export const claimStatements = { claimRuns, loadOutcomes, loadChildren, loadEnds };
+export const claimStatements = { claimRuns, loadRun, loadOutcomes, loadChildren, loadEnds };

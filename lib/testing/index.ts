@@ -1,0 +1,1 @@
+export { OrchestrationTestBed, type TestBedOptions } from './test-bed.js';
