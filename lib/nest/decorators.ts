@@ -13,7 +13,7 @@ import {
 } from '../engine/definition.js';
 import type { StepCompensation } from '../engine/step-execution.js';
 import { callStep, type PlannedStep, planStep } from '../engine/steps.js';
-import { orchestratorToken } from './tokens.js';
+import { orchestratorToken } from '../engine/orchestrator-token.js';
 
 const WORKFLOW = Symbol('orchestration:workflow');
 const STEPS = Symbol('orchestration:steps');

@@ -2,6 +2,7 @@ import { type DynamicModule, Logger, Module, type Provider } from '@nestjs/commo
 import { DiscoveryModule, DiscoveryService, ModuleRef } from '@nestjs/core';
 import { ChildOrchestrator } from '../engine/child-orchestrator.js';
 import { Orchestrator } from '../engine/orchestrator.js';
+import { orchestratorToken } from '../engine/orchestrator-token.js';
 import { RunContext } from '../engine/run-context.js';
 import { EngineHost } from './engine-host.js';
 import { FeatureAssignment } from './explorer.js';
@@ -12,7 +13,7 @@ import {
   MODULE_OPTIONS_TOKEN,
   type OPTIONS_TYPE,
 } from './orchestration.module-definition.js';
-import { hostToken, orchestratorToken } from './tokens.js';
+import { hostToken } from './tokens.js';
 
 /**
  * Durable workflows on the app's PostgreSQL. Import it once (`forRoot`, `forRootAsync`); it is global. Workflow classes

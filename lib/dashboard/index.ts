@@ -1,0 +1,2 @@
+export type { DashboardRoles, OrchestrationDashboardOptions } from './dashboard-options.js';
+export { OrchestrationDashboardModule } from './dashboard.module.js';
