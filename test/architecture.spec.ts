@@ -13,7 +13,7 @@ const MAY_IMPORT: Record<string, string[]> = {
   flow: ['engine'],
   store: ['engine'],
   embedded: ['engine'],
-  telemetry: ['engine'],
+  telemetry: ['engine', 'nest'],
   testing: ['engine', 'store', 'embedded', 'nest'],
   nest: ['engine', 'flow', 'store', 'embedded'],
   dashboard: ['engine', 'store'],
@@ -64,6 +64,14 @@ describe('The architecture of lib/', () => {
     );
 
     expect(violations).toEqual([]);
+  });
+
+  it('needs OpenTelemetry in telemetry/ only', () => {
+    const users = [...sources]
+      .filter(([, source]) => specifiersOf(source).some((specifier) => specifier.startsWith('@opentelemetry/')))
+      .map(([file]) => folderOf(file));
+
+    expect([...new Set(users)]).toEqual(['telemetry']);
   });
 
   it('has SQL in store/ only', () => {

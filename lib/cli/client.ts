@@ -32,7 +32,7 @@ export async function openClient(database: Database): Promise<Client> {
   const events = new Subject<RunEvent>();
   const engine = new Engine({
     ...{ store, clock, serializer, events, registry: new WorkflowRegistry() },
-    ...{ callerContext: undefined, worker: undefined, transactions: undefined },
+    ...{ callerContext: undefined, worker: undefined, transactions: undefined, telemetry: undefined },
     warn: (message) => process.emitWarning(message),
   });
   return {

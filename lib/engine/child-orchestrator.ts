@@ -449,6 +449,7 @@ function toChildRun(
     input: execution.serializer.encode(input, `the input of workflow '${name}'`),
     inputDigest: digestOf(input),
     context: options.inherit?.includes('context') ? run.context : null,
+    trace: run.trace,
     delayMs: null,
     startAt: null,
     timeoutMs: definition?.timeoutMs ?? null,

@@ -85,6 +85,7 @@ export class ChildStarts {
   }
 
   private add(link: ChildLink, newRun: NewRun): void {
+    this.execution.observed?.startsChild(newRun);
     this.writes.addChild(newRun);
     this.writes.onCommitted((result) => {
       if (result.lost) return;

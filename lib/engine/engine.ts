@@ -10,14 +10,18 @@ import type { Fired } from './schedule-store.js';
 import type { PayloadSerializer } from './serialization.js';
 import { SignalQueue } from './signal-queue.js';
 import { StartQueue } from './start-queue.js';
+import type { StartedTrace, Telemetry } from './telemetry.js';
 import type {
   CancelRequest,
   CancelResult,
+  Fork,
+  ForkRequest,
   NewRun,
   NewSignal,
   Placement,
   SentSignal,
   StartResult,
+  StartWithin,
   StartWithSignal,
   Store,
   WokenRun,
@@ -40,6 +44,8 @@ export interface EngineParts {
   events: EventSink;
   /** For transactional steps. Undefined: the app has no DataSource. */
   transactions: Transactions | undefined;
+  /** Undefined: nobody traces and measures. */
+  telemetry: Telemetry | undefined;
   warn(message: string): void;
 }
 
@@ -55,14 +61,16 @@ export class Engine {
   private readonly starts: StartQueue;
   private readonly signals: SignalQueue;
   private readonly hints: HintBuffer;
+  private readonly telemetry: Telemetry | undefined;
   private live: { askedAt: number; answer: Promise<{ workflow: string; version: number }[]> } | undefined;
 
   constructor(parts: EngineParts) {
-    const { store, clock, serializer, registry, callerContext, events, transactions, warn } = parts;
+    const { store, clock, serializer, registry, callerContext, events, transactions, telemetry, warn } = parts;
     this.store = store;
     this.serializer = serializer;
     this.registry = registry;
     this.callerContext = callerContext;
+    this.telemetry = telemetry;
     this.hints = new HintBuffer(store);
     const onEnd = (end: Parameters<Results['ended']>[0]) => this.results.ended(end);
     const resolveVersion = async (workflow: string) => (await this.resolve(workflow)).version;
@@ -79,6 +87,7 @@ export class Engine {
           callerContext,
           events,
           transactions,
+          telemetry,
           onEnd,
           resolveVersion,
           cancel,
@@ -100,16 +109,24 @@ export class Engine {
       (runs) => this.placementFor(runs),
       (runs, results) => this.begin(runs, results),
     );
+    const { worker } = this;
+    telemetry?.opened({
+      clock,
+      get load() {
+        return worker?.load;
+      },
+      queues: () => store.queues.list(),
+    });
   }
 
   /** Starts a run, in a batch with those that are started at the same time. */
   start(run: NewRun): Promise<StartResult> {
-    return this.starts.add(run);
+    return this.traced([run], () => this.starts.add(run));
   }
 
   /** Starts many runs by one statement. */
   startMany(runs: readonly NewRun[]): Promise<StartResult[]> {
-    return this.starts.addAll(runs);
+    return this.traced(runs, () => this.starts.addAll(runs));
   }
 
   /** Sends a signal, in a batch with those that are sent at the same time. */
@@ -119,7 +136,7 @@ export class Engine {
 
   /** Starts a run in place of the one that has its key. */
   async startReplacing(run: NewRun): Promise<StartResult> {
-    const { start, cancelled } = await this.store.startReplacing(run);
+    const { start, cancelled } = await this.traced([run], () => this.store.startReplacing(run));
     if (cancelled) this.announceCancel(cancelled);
     this.begin([run], [start]);
     return start;
@@ -127,10 +144,21 @@ export class Engine {
 
   /** Starts a run after its delay, or delays the one that has its key and has not begun. */
   async startDebounced(run: NewRun): Promise<StartResult> {
-    const start = await this.store.startDebounced(run);
+    const start = await this.traced([run], () => this.store.startDebounced(run));
     // One that was delayed anew has a new time, too.
     this.begin([run], [{ ...start, started: true }]);
     return start;
+  }
+
+  /** Starts a run in a transaction of the caller's. */
+  startWithin(transaction: unknown, run: NewRun): Promise<StartWithin> {
+    return this.traced([run], () => this.store.startWithin(transaction, run));
+  }
+
+  /** Starts a run that shares the history of another. */
+  fork(request: Omit<ForkRequest, 'trace'>): Promise<Fork | undefined> {
+    const run: StartedTrace = { id: request.newId, trace: null };
+    return this.traced([run], () => this.store.fork({ ...request, trace: run.trace }));
   }
 
   /** Starts a run, or finds the one of its key, and sends it a signal, in one transaction. */
@@ -138,7 +166,7 @@ export class Engine {
     const runs = [start.run];
     const placement = await this.placementFor(runs);
     try {
-      const result = await this.store.startWithSignal(start, placement);
+      const result = await this.traced(runs, () => this.store.startWithSignal(start, placement));
       this.begin(runs, [result.start]);
       if (result.sent) this.signalled([result.sent]);
       return result;
@@ -146,6 +174,10 @@ export class Engine {
       this.begin(runs, []);
       throw error;
     }
+  }
+
+  private traced<T>(runs: readonly StartedTrace[], start: () => Promise<T>): Promise<T> {
+    return this.telemetry ? this.telemetry.starting(runs, start) : start();
   }
 
   private signalled(results: readonly SentSignal[]): void {

@@ -15,6 +15,7 @@ import type {
   SignalsWanted,
   Store,
 } from './store.js';
+import type { Telemetry } from './telemetry.js';
 import type { Transactions } from './transactions.js';
 import type { WriteSink } from './write-buffer.js';
 
@@ -28,6 +29,8 @@ export interface ExecutionHost extends WriteSink {
   readonly heartbeats: Pick<HeartbeatBuffer, 'add'>;
   /** Undefined: the app has no DataSource. */
   readonly transactions: Transactions | undefined;
+  /** Undefined: nobody traces and measures. */
+  readonly telemetry: Telemetry | undefined;
   /** Cancels a run at once, with its descendants. Throws RunNotFoundError. */
   cancel(runId: string, request: CancelRequest): Promise<{ cancelled: number; requested: number }>;
   /** The version that a name stands for which this process does not register. Throws WorkflowNotRegisteredError. */

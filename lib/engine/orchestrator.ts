@@ -123,7 +123,7 @@ export class Orchestrator {
     const run = toNewRun({ id: uuid(), workflow: name, version, definition, input, options }, engine);
     if (manager !== undefined) {
       refuseFor('start with manager', options);
-      return this.handleOf(run, { ...(await engine.store.startWithin(manager, run)), options });
+      return this.handleOf(run, { ...(await engine.startWithin(manager, run)), options });
     }
     if (options.debounce !== undefined) return this.handleOf(run, { result: await engine.startDebounced(run) });
     if (options.onConflict === 'replace') return this.handleOf(run, { result: await engine.startReplacing(run) });
@@ -248,7 +248,7 @@ export class Orchestrator {
     const run = toNewRun({ id: uuid(), workflow: name, version, definition, input, options }, engine);
     const newSignal = await toNewSignal(run.id, { signal, payload, options: { id } }, engine.serializer);
     if (manager !== undefined) {
-      const started = await engine.store.startWithin(manager, run);
+      const started = await engine.startWithin(manager, run);
       const handle = this.handleOf(run, { ...started, options });
       checkSent(await engine.store.signalWithin(manager, { ...newSignal, runId: handle.id }), handle.id);
       return handle;
@@ -339,7 +339,7 @@ export class Orchestrator {
     const input = Object.hasOwn(options, 'input')
       ? { stored: engine.serializer.encode(options.input, 'the input of the fork'), digest: digestOf(options.input) }
       : undefined;
-    const fork = await engine.store.fork({ runId, newId, fromStep: options.fromStep, input });
+    const fork = await engine.fork({ runId, newId, fromStep: options.fromStep, input });
     if (!fork) throw new RunNotFoundError(runId);
     if ('steps' in fork) throw unknownStep(runId, options.fromStep, fork.steps);
     engine.woken(fork.woken);

@@ -67,6 +67,7 @@ function notCompleted({ outcomes }: RecordedRun, move: Move | undefined, { seria
 class ReadOnlyHost implements ExecutionHost {
   readonly clock: DatabaseClock;
   readonly transactions = undefined;
+  readonly telemetry = undefined;
   readonly heartbeats = { add: () => {} };
   /** No step's body begins. */
   readonly isDraining = true;

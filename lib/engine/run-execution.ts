@@ -41,6 +41,7 @@ import type {
   RunEnd,
   RunWrite,
 } from './store.js';
+import type { ObservedPass } from './telemetry.js';
 import { turn } from './turn.js';
 import { WriteBuffer, type WriteResult } from './write-buffer.js';
 
@@ -64,6 +65,7 @@ export class RunExecution {
   readonly childStarts: ChildStarts;
   readonly notes: Notes;
   readonly source: DeterministicSource;
+  readonly observed: ObservedPass | undefined;
   private state: 'replaying' | 'live' | 'parking' | 'parked' | 'settled' | 'dropped' = 'replaying';
   private readonly writes: WriteBuffer;
   private readonly root = Branch.root();
@@ -110,6 +112,7 @@ export class RunExecution {
     this.childStarts = new ChildStarts(this, this.writes);
     this.notes = new Notes(this, this.writes);
     this.runTime = Math.floor(run.startedAt);
+    this.observed = host.telemetry?.pass(run, this);
   }
 
   /** Runs the code: against its history first, then on. */
@@ -434,6 +437,7 @@ export class RunExecution {
   /** The parked run has a slot again, under this epoch. */
   resume(claim: { epoch: number; cancel: CancelMark | null }): void {
     this.run.epoch = claim.epoch;
+    this.observed?.resumes();
     this.state = 'live';
     this.patches?.writeRest();
     if (claim.cancel) this.requestCancel(claim.cancel);
@@ -459,6 +463,7 @@ export class RunExecution {
     this.abortion.abort(reason);
     this.dropPending(reason);
     this.ready.length = 0;
+    this.observed?.ends(undefined);
   }
 
   // ---- replay
@@ -654,8 +659,10 @@ export class RunExecution {
   /** Runs code of the user's: in that place of the run, and in the context that the run was started in. */
   enter<T>(frame: Frame, code: () => T): T {
     const { callerContext } = this.host;
-    if (!callerContext) return runInFrame(frame, code);
-    return runInContext(callerContext, this.serializer.decode(this.run.context), () => runInFrame(frame, code));
+    const observed = frame.attempt?.observed ?? this.observed;
+    const traced = observed ? () => observed.enter(code) : code;
+    if (!callerContext) return runInFrame(frame, traced);
+    return runInContext(callerContext, this.serializer.decode(this.run.context), () => runInFrame(frame, traced));
   }
 
   private runCode(): void {
@@ -844,12 +851,16 @@ export class RunExecution {
     if (result.lost) return this.leave(undefined);
     this.host.committed(this, write);
     const { run } = result;
-    if (run.next && write.move?.to === 'continued') return this.host.continued(this, write.move.input, run.next);
+    if (run.next && write.move?.to === 'continued') {
+      this.observed?.ends('continued');
+      return this.host.continued(this, write.move.input, run.next);
+    }
     if (this.state === 'dropped') return;
     if (this.isPausing) this.checkParkingSoon();
     if (run.cancel && !write.knowsCancel) return this.interrupted(run.cancel);
     if (!write.move) return this.touched(run.wakes);
     if (write.move.to === 'waiting') return this.parkEnded(run.status === 'waiting', run.wakes);
+    this.observed?.ends(write.move.to, 'error' in write.move ? write.move.error : undefined);
     this.leave(endOf(this.run, write.move));
   }
 
@@ -878,6 +889,7 @@ export class RunExecution {
     if (isParked) {
       this.isPausing = false;
       this.timer.clear();
+      this.observed?.ends('waiting');
       this.host.parked(this);
       if (this.ready.length) this.host.wake(this);
       return;

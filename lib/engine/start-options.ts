@@ -93,6 +93,7 @@ export function toNewRun(
     input: serializer.encode(input, `the input of workflow '${workflow}'`),
     inputDigest: digestOf(input),
     context: callerContext ? serializer.encode(callerContext.capture(), 'the context of the caller') : null,
+    trace: null,
     delayMs: delayOf(options),
     startAt: options.startAt?.getTime() ?? null,
     timeoutMs: options.timeout === undefined ? (definition?.timeoutMs ?? null) : tryParseDuration(options.timeout)!,

@@ -13,6 +13,7 @@ export function toClaimedRun(run: NewRun, result: StartResult): ClaimedRun {
     attributes: run.attributes ?? {},
     input: run.input,
     context: run.context,
+    trace: run.trace,
     parentId: run.parent?.parentId ?? null,
     parentAwaits: run.parent?.awaited ?? false,
     rootId: run.parent?.rootId ?? run.id,
@@ -26,5 +27,6 @@ export function toClaimedRun(run: NewRun, result: StartResult): ClaimedRun {
     deadline: result.deadline,
     cancel: null,
     fresh: true,
+    readyAt: null,
   };
 }

@@ -1,5 +1,5 @@
 import type { Branch } from './branch.js';
-import { Command, displayKey, type OutcomeDraft, pathOf } from './command.js';
+import { Command, type CommandIdentity, displayKey, type OutcomeDraft, pathOf } from './command.js';
 import { LazyAbortSignal } from './lazy-abort-signal.js';
 import { DeterministicSource } from './deterministic-source.js';
 import { DeadlineTimer } from './deadline-timer.js';
@@ -13,6 +13,7 @@ import { StepLog } from './step-log.js';
 import { reviveError } from './stored-error.js';
 import type { RecordedOutcome } from './store.js';
 import { StepProgress } from './step-progress.js';
+import type { ObservedAttempt } from './telemetry.js';
 import type { OpenTransaction } from './transactions.js';
 
 /** What the body of a step knows of itself. */
@@ -66,6 +67,8 @@ export interface StepAttempt {
   readonly scope: string;
   /** Random bytes that are the same in every pass over this attempt. */
   readonly source: DeterministicSource;
+  /** Undefined: nobody traces it. */
+  readonly observed: ObservedAttempt | undefined;
   /** What the body of a transactional step writes in. */
   readonly transaction: OpenTransaction | undefined;
   /** Whether its body may make durable calls that wait. */
@@ -186,6 +189,7 @@ export class StepCommand extends Command {
     const { execution } = this;
     if (!execution.mayBegin(this)) return;
     const attempt = new RunningAttempt(execution, this.branch, {
+      identity: this.identity,
       step: this.key,
       attempt: this.attempts + 1,
       idempotencyKey: `${seedOf(execution.run)}/${this.path}`,
@@ -214,6 +218,7 @@ export class StepCommand extends Command {
     if (this.running !== attempt || !this.open) return;
     this.running = undefined;
     this.logs = attempt.logs?.encode(this.execution.serializer) ?? null;
+    attempt.observed?.end(returned);
     attempt.stop();
     this.attempts++;
     if (this.unwindsBy) this.endCancelled(this.unwindsBy, returned);
@@ -273,6 +278,7 @@ export class StepCommand extends Command {
 }
 
 interface AttemptFacts {
+  identity: CommandIdentity;
   step: string;
   attempt: number;
   idempotencyKey: string;
@@ -293,6 +299,7 @@ export class RunningAttempt implements StepAttempt {
   private readonly branch: Branch;
   private readonly timer: DeadlineTimer | undefined;
   private timedOut: ((error: StepTimeoutError) => void) | undefined;
+  observed: ObservedAttempt | undefined;
   transaction: OpenTransaction | undefined;
   logs: StepLog | undefined;
   private openWaits = 0;
@@ -329,6 +336,7 @@ export class RunningAttempt implements StepAttempt {
     if (!this.execution.isDurable) await this.execution.whenDurable();
     if (!this.isRunning) return await new Promise<never>(() => {});
     this.startTimer();
+    this.observed = this.execution.observed?.attempt(this.facts);
     const code = this.execution.enter(
       { execution: this.execution, branch: this.branch, attempt: this },
       async () => await body(this.context),
@@ -384,6 +392,7 @@ export class RunningAttempt implements StepAttempt {
   /** The attempt is over, however it ended. */
   stop(): void {
     this.isRunning = false;
+    this.observed?.end(undefined);
     this.timer?.clear();
     this.setActive(false);
     this.execution.attemptEnded(this);

@@ -201,6 +201,8 @@ export interface NewRun {
   inputDigest: string;
   /** What the caller's context has kept (CallerContext). */
   context: string | null;
+  /** The trace that it belongs to, as those who trace it write it down (Telemetry). */
+  trace: string | null;
   /** Ms from now, or null for at once. */
   delayMs: number | null;
   startAt: number | null;
@@ -271,6 +273,7 @@ export interface ClaimedRun {
   attributes: Attributes;
   input: string | null;
   context: string | null;
+  trace: string | null;
   parentId: string | null;
   parentAwaits: boolean;
   rootId: string;
@@ -288,6 +291,8 @@ export interface ClaimedRun {
   cancel: CancelMark | null;
   /** Never begun before: it has no history. */
   fresh: boolean;
+  /** Since when it could have been claimed; null: it was begun at once. */
+  readyAt: number | null;
 }
 
 export interface CancelMark {
@@ -548,6 +553,8 @@ export interface ForkRequest {
   fromStep: string;
   /** Undefined: the input of the original. */
   input: { stored: string | null; digest: string } | undefined;
+  /** The trace that the new run belongs to. */
+  trace: string | null;
 }
 
 /** The new run; or, when the original has no such step, those that it has. */

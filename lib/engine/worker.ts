@@ -9,6 +9,7 @@ import { DeadlineTimer } from './deadline-timer.js';
 import type { EventSink } from './events.js';
 import { HeartbeatBuffer } from './heartbeat-buffer.js';
 import { HintBuffer } from './hint-buffer.js';
+import { observedCommits } from './observed-commits.js';
 import { QueueGates } from './queue-gates.js';
 import type { WorkflowRegistry } from './registry.js';
 import { isTerminal } from './run.js';
@@ -43,6 +44,7 @@ import type {
   Store,
   WokenRun,
 } from './store.js';
+import type { Telemetry } from './telemetry.js';
 import { TickTimer } from './tick-timer.js';
 import type { Transactions } from './transactions.js';
 import type { WriteBuffer } from './write-buffer.js';
@@ -74,6 +76,7 @@ export interface WorkerParts {
   events: EventSink;
   /** Undefined: the app has no DataSource. */
   transactions: Transactions | undefined;
+  telemetry: Telemetry | undefined;
   onEnd(end: RunEnd): void;
   cancel(runId: string, request: CancelRequest): Promise<{ cancelled: number; requested: number }>;
   resolveVersion(workflow: string): Promise<number>;
@@ -152,7 +155,7 @@ export class Worker implements ExecutionHost {
         if (reason === 'evict') execution.drop('Left the cache of parked runs');
       },
     });
-    this.commits = new CommitQueue(parts.store, {
+    this.commits = new CommitQueue(observedCommits(parts.store, parts.telemetry), {
       placementFor: (writes) => this.placementFor(writes),
       beforeResults: (writes, result) => this.noticeWoken(writes, result),
       afterResults: (writes, result) => this.takeOnChildren(writes, result),
@@ -287,6 +290,10 @@ export class Worker implements ExecutionHost {
     return this.parts.callerContext;
   }
 
+  get telemetry(): Telemetry | undefined {
+    return this.parts.telemetry;
+  }
+
   get registry(): WorkflowRegistry {
     return this.parts.registry;
   }
@@ -366,6 +373,7 @@ export class Worker implements ExecutionHost {
 
   committed(execution: RunExecution, write: Pick<RunWrite, 'outcomes' | 'move'>): void {
     reportWrite(this.parts.events, execution.run, write, this.clock.now());
+    this.parts.telemetry?.recorded(execution.run, write.outcomes);
     if (this.isDraining) this.onIdle?.();
   }
 
@@ -450,6 +458,7 @@ export class Worker implements ExecutionHost {
   }
 
   private async takeOnClaimed(runs: ClaimedRun[]): Promise<void> {
+    this.parts.telemetry?.claimed(runs, this.clock.now());
     // Of a run that parked and was woken at once, the claim may be answered before the park.
     for (const run of runs) await this.executions.get(run.id)?.whenAnswered();
     const cold = runs.filter((run) => !this.resumeParked(run));

@@ -16,6 +16,7 @@ import { WorkflowRegistry } from '../engine/registry.js';
 import { declareRetention } from '../engine/retention.js';
 import { declareSchedules } from '../engine/schedules.js';
 import { PayloadSerializer } from '../engine/serialization.js';
+import type { Telemetry } from '../engine/telemetry.js';
 import { AppTransactions } from '../store/app-transactions.js';
 import { Database } from '../store/database.js';
 import { migrate } from '../store/migrate.js';
@@ -33,6 +34,13 @@ import {
 } from './module-options.js';
 import { observeLogger } from './logger-observer.js';
 import { StepEnhancers } from './step-enhancers.js';
+
+/** What the app gives the engine beside its options. */
+interface Surroundings {
+  discovery: DiscoveryService;
+  moduleRef: ModuleRef;
+  telemetry: Telemetry | undefined;
+}
 
 interface Connected {
   engine: Engine;
@@ -55,8 +63,7 @@ export class EngineHost
   constructor(
     private readonly name: string | undefined,
     private readonly options: OrchestrationModuleOptions,
-    private readonly discovery: DiscoveryService,
-    private readonly moduleRef: ModuleRef,
+    private readonly app: Surroundings,
   ) {}
 
   /** The engine, connected. Throws what the boot would throw. */
@@ -117,7 +124,7 @@ export class EngineHost
 
   private async open(): Promise<Connected> {
     const registry = this.defined();
-    const dataSource = dataSourceOf(this.options, this.moduleRef);
+    const dataSource = dataSourceOf(this.options, this.app.moduleRef);
     const {
       schema = defaultSchema(this.name),
       payload,
@@ -141,6 +148,7 @@ export class EngineHost
         worker,
         events: this.events$,
         transactions: dataSource && new AppTransactions(dataSource, database),
+        telemetry: this.app.telemetry,
         warn: (message) => this.logger.warn(message),
       });
       return { engine, store };
@@ -151,12 +159,12 @@ export class EngineHost
   }
 
   private enhancers(): StepEnhancers {
-    return new StepEnhancers(this.discovery, this.moduleRef.get(ModulesContainer, { strict: false }));
+    return new StepEnhancers(this.app.discovery, this.app.moduleRef.get(ModulesContainer, { strict: false }));
   }
 
   /** Every definition of the app, checked; all problems are reported at once. */
   private defined(): WorkflowRegistry {
-    const { definitions, transactionalSteps, problems } = explore(this.discovery, this.name);
+    const { definitions, transactionalSteps, problems } = explore(this.app.discovery, this.name);
     const refused = this.hasDataSource ? [] : transactionalSteps.map((step) => `${step}: ${needsDataSource()}`);
     const all = [...moduleProblems(this.options), ...problems, ...refused, ...this.enhancers().problems()];
     if (all.length) throw new DefinitionError(all);
@@ -168,6 +176,6 @@ export class EngineHost
   /** One that the options name and that is not there is a problem of its own. */
   private get hasDataSource(): boolean {
     const { connection, dataSource } = this.options;
-    return (!connection && dataSource !== undefined) || dataSourceOf(this.options, this.moduleRef) !== undefined;
+    return (!connection && dataSource !== undefined) || dataSourceOf(this.options, this.app.moduleRef) !== undefined;
   }
 }

@@ -4,6 +4,7 @@ import { ChildOrchestrator } from '../engine/child-orchestrator.js';
 import { Orchestrator } from '../engine/orchestrator.js';
 import { orchestratorToken } from '../engine/orchestrator-token.js';
 import { RunContext } from '../engine/run-context.js';
+import type { Telemetry } from '../engine/telemetry.js';
 import { EngineHost } from './engine-host.js';
 import { FeatureAssignment } from './explorer.js';
 import type { OrchestrationModuleOptions } from './module-options.js';
@@ -13,7 +14,7 @@ import {
   MODULE_OPTIONS_TOKEN,
   type OPTIONS_TYPE,
 } from './orchestration.module-definition.js';
-import { hostToken } from './tokens.js';
+import { hostToken, telemetryToken } from './tokens.js';
 
 /**
  * Durable workflows on the app's PostgreSQL. Import it once (`forRoot`, `forRootAsync`); it is global. Workflow classes
@@ -51,12 +52,13 @@ function withServices(module: DynamicModule, name: string | undefined): DynamicM
   const services: Provider[] = [
     {
       provide: host,
-      inject: [MODULE_OPTIONS_TOKEN, DiscoveryService, ModuleRef],
+      inject: [MODULE_OPTIONS_TOKEN, DiscoveryService, ModuleRef, { token: telemetryToken(name), optional: true }],
       useFactory: (
         options: OrchestrationModuleOptions | undefined,
         discovery: DiscoveryService,
         moduleRef: ModuleRef,
-      ) => new EngineHost(name, options ?? {}, discovery, moduleRef),
+        telemetry: Telemetry | undefined,
+      ) => new EngineHost(name, options ?? {}, { discovery, moduleRef, telemetry }),
     },
     {
       provide: orchestratorToken(name),

@@ -22,7 +22,7 @@ export async function fork(
   run: Run,
   sql: Statements,
   serializer: PayloadSerializer,
-  { runId, newId, fromStep, input }: ForkRequest,
+  { runId, newId, fromStep, input, trace }: ForkRequest,
 ): Promise<Fork | undefined> {
   const [original] = await run<Original>(sql.lockOriginal, [runId]);
   if (!original) return undefined;
@@ -35,7 +35,13 @@ export async function fork(
   const ancestors = lastShared === 0 ? null : JSON.stringify(ancestorsOfFork(parse(original), lastShared));
   const rows = await run<WokenRow>(sql.forkRun, [
     ...[runId, newId, shared.map(({ seq }) => seq), lastShared],
-    ...[input !== undefined, input?.stored ?? null, input ? serializer.sealDigest(input.digest) : null, ancestors],
+    ...[
+      input !== undefined,
+      input?.stored ?? null,
+      input ? serializer.sealDigest(input.digest) : null,
+      ancestors,
+      trace,
+    ],
   ]);
   return { woken: rows.map(wokenFromRow) };
 }

@@ -81,6 +81,7 @@ export class KeyedStarts {
       newRun.context,
       nullable(newRun.label),
       attributesToRow(newRun.attributes),
+      newRun.trace,
     ]);
     const { id, status, input_digest: inputDigest, deadline, at } = row!;
     return { id, status, inputDigest, deadline, at, started: false };

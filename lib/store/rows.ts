@@ -50,6 +50,7 @@ export function newRunToRow(run: NewRun, serializer: PayloadSerializer) {
     input: run.input,
     input_digest: serializer.sealDigest(run.inputDigest),
     context: run.context,
+    trace: run.trace,
     delay_ms: run.delayMs,
     start_at: run.startAt,
     timeout_ms: run.timeoutMs,
@@ -227,6 +228,7 @@ export interface ClaimRow {
   attributes: Attributes | null;
   input: string | null;
   context: string | null;
+  trace: string | null;
   parent_id: string | null;
   awaited: boolean;
   root_id: string;
@@ -237,6 +239,7 @@ export interface ClaimRow {
   generation: number;
   ancestors: string | null;
   fresh: boolean;
+  ready_at: number | null;
   started_at: number;
   deadline: number | null;
   cancel_requested_at: number | null;
@@ -256,6 +259,7 @@ export function claimFromRow(row: ClaimRow): ClaimedRun {
     attributes: attributesFromRow(row.attributes),
     input: row.input,
     context: row.context,
+    trace: row.trace,
     parentId: row.parent_id,
     parentAwaits: row.awaited,
     rootId: row.root_id,
@@ -269,6 +273,7 @@ export function claimFromRow(row: ClaimRow): ClaimedRun {
     deadline: row.deadline,
     cancel: cancelFromRow(row.cancel_requested_at, row.cancel_reason),
     fresh: row.fresh,
+    readyAt: row.ready_at,
   };
 }
 

@@ -217,6 +217,7 @@ function toRunRow(
     input: schedule.input,
     inputDigest: schedule.input_digest,
     context: null,
+    trace: null,
     delayMs: null,
     startAt: null,
     timeoutMs: schedule.timeout_ms,

@@ -36,6 +36,10 @@ export class DocumentCompiler {
         name,
         'nestjs-orchestration/testing',
       ]),
+      ...exportedNames(join(root, 'lib/telemetry/index.ts')).map((name): [string, string] => [
+        name,
+        'nestjs-orchestration/telemetry',
+      ]),
       ...exportedNames(join(root, PRELUDE)).map((name): [string, string] => [
         name,
         join(root, PRELUDE).replace(/\.ts$/, '.js'),

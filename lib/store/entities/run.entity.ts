@@ -66,6 +66,10 @@ export class RunEntity {
   @Column('text', { nullable: true, select: false })
   context!: string | null;
 
+  /** The trace that it belongs to: a traceparent, and perhaps a tracestate behind it. */
+  @Column('text', { nullable: true, select: false })
+  trace!: string | null;
+
   /** What the run last gave to `ctx.setState`. */
   @Column('text', { nullable: true })
   state!: string | null;

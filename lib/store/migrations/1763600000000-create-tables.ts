@@ -63,6 +63,7 @@ const UP = [
     input text,
     input_digest text not null,
     context text,
+    trace text,
     output text,
     error text,
     state text,

@@ -11,7 +11,7 @@ export const MAY_CLAIM = (run: string, workerId: string, definitions: string) =>
       and ${isOneOf(run, definitions)}`;
 
 /** What executing a run needs of its row. */
-const RUN_FACTS = `r.id, r.workflow, r.version, r.key, r.queue, r.priority, r.tenant, r.attributes, r.input, r.context,
+const RUN_FACTS = `r.id, r.workflow, r.version, r.key, r.queue, r.priority, r.tenant, r.attributes, r.input, r.context, r.trace,
   r.parent_id, r.awaited, r.root_id, r.depth, r.epoch, r.wakes, r.recoveries, r.generation, r.ancestors,
   extract(epoch from coalesce(r.history_begins_at, r.started_at))::float8 * 1000 as started_at,
   extract(epoch from r.deadline)::float8 * 1000 as deadline,
@@ -30,7 +30,7 @@ set status = 'running',
   started_at = coalesce(r.started_at, @schema.engine_now())${more}
 from candidate
 where r.id = candidate.id
-returning ${RUN_FACTS}, candidate.fresh`;
+returning ${RUN_FACTS}, candidate.fresh, extract(epoch from candidate.ready_at)::float8 * 1000 as ready_at`;
 
 /**
  * Takes claimable runs for a worker: of each of its queues the most urgent, then of those the most urgent overall. Queues
@@ -43,10 +43,10 @@ returning ${RUN_FACTS}, candidate.fresh`;
 const claimRuns = `
 with ${aliveWorker('$1', 'true')},
 candidate as (
-  select head.id, head.started_at is null as fresh, head.urgency
+  select head.id, head.started_at is null as fresh, head.ready_at, head.urgency
   from unnest((select $2::text[])) as queue(name)
   cross join lateral (
-    select r.id, r.started_at, ${urgency('r')} as urgency
+    select r.id, r.started_at, r.ready_at, ${urgency('r')} as urgency
     from @schema.run r
     where r.queue = queue.name
       and ${MAY_CLAIM('r', '$1', '$3')}
@@ -63,7 +63,7 @@ ${CLAIMING('$1')}`;
 
 /** What executing a run would need, without claiming it. Takes: run id. Locks nothing. */
 const loadRun = `
-select ${RUN_FACTS}, r.started_at is null as fresh, r.status
+select ${RUN_FACTS}, r.started_at is null as fresh, null as ready_at, r.status
 from @schema.run r
 where r.id = $1::uuid`;
 

@@ -50,6 +50,7 @@ export const CHILDREN = new RowSet({
   input: 'text',
   input_digest: 'text',
   context: 'text',
+  trace: 'text',
   deadline: 'float8',
   timeout_ms: 'float8',
   parent_id: 'uuid',
@@ -136,12 +137,12 @@ placed as (
 ),
 child as (
   insert into @schema.run (
-    id, workflow, version, status, queue, priority, tenant, label, attributes, input, input_digest, context, deadline,
+    id, workflow, version, status, queue, priority, tenant, label, attributes, input, input_digest, context, trace, deadline,
     parent_id, root_id, depth, ref, scope, awaited, cascades, closes_with_parent,
     gated, epoch, worker_id, ready_at, created_at, started_at
   )
   select id, workflow, version, case when begins then 'running' else 'pending' end,
-    queue, priority, tenant, label, attributes::jsonb, input, input_digest, context,
+    queue, priority, tenant, label, attributes::jsonb, input, input_digest, context, trace,
     least(to_timestamp(deadline / 1000), now + make_interval(secs => timeout_ms / 1000)),
     parent_id, root_id, depth, ref, scope, awaited, cascades, closes_with_parent,
     queue in (${GATED_QUEUES}), begins::int,

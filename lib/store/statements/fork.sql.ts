@@ -11,16 +11,16 @@ for share`;
  * A new run that shares a part of a history. Of the shared entries it keeps no digests: the arguments may contain the
  * run's id, or come from an input that was edited. The last of them is received at the time of the fork, for the time of a run
  * is that of its last entry, and what the code asks for next must not be over before it begins.
- * Takes: the original's id, the new id, the seqs that are shared, the last of them, has_input, input, its digest, ancestors (JSON).
+ * Takes: the original's id, the new id, the seqs that are shared, the last of them, has_input, input, its digest, ancestors (JSON), trace.
  * Locks nothing but what it inserts. Returns: the new run; nothing when this is a repetition after a lost reply.
  */
 const forkRun = `
 with r as (
   insert into @schema.run (
-    id, workflow, version, status, queue, priority, tenant, label, attributes, context, input, input_digest,
+    id, workflow, version, status, queue, priority, tenant, label, attributes, context, trace, input, input_digest,
     root_id, depth, ready_at, deadline, created_at, started_at, generation, history_begins_at, forked_from, ancestors
   )
-  select $2::uuid, workflow, version, 'pending', queue, priority, tenant, label, attributes, context,
+  select $2::uuid, workflow, version, 'pending', queue, priority, tenant, label, attributes, context, $9::text,
     case when $5::bool then $6::text else input end,
     case when $5::bool then $7::text else input_digest end,
     $2::uuid, 1, @schema.engine_now(), @schema.engine_now() + (deadline - created_at), @schema.engine_now(), @schema.engine_now(),

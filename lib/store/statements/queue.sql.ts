@@ -89,7 +89,7 @@ from @schema.queue_claim c
 where c.queue = $1::text
   and c.claimed_at > @schema.engine_now() - make_interval(secs => $2::float8 / 1000)`;
 
-const HEAD = `r.id, r.started_at is null as fresh, ${urgency('r')} as urgency`;
+const HEAD = `r.id, r.started_at is null as fresh, r.ready_at, ${urgency('r')} as urgency`;
 
 /**
  * Takes claimable runs of a queue whose gate this transaction has locked. Takes: worker id, queue, definitions, how many in
@@ -118,7 +118,7 @@ fresh as (
   for no key update skip locked
 ),
 candidate as (
-  select id, fresh
+  select id, fresh, ready_at
   from (select * from begun union all select * from fresh) head
   where exists (select from alive)
   order by urgency, id
@@ -155,7 +155,7 @@ tenant(name, position) as (
     and tenant.position < ${TENANTS_AT_A_TIME}
 ),
 of_tenants as (
-  select head.id, head.fresh, head.urgency,
+  select head.id, head.fresh, head.ready_at, head.urgency,
     slots.running + row_number() over (partition by tenant.name order by head.urgency, head.id) as turn
   from tenant
   cross join lateral (
@@ -188,16 +188,16 @@ of_nobody as (
   for no key update skip locked
 ),
 head as (
-  select id, fresh, urgency, turn from of_tenants
+  select id, fresh, ready_at, urgency, turn from of_tenants
   union all
-  select id, fresh, urgency, row_number() over (order by urgency, id) from of_nobody
+  select id, fresh, ready_at, urgency, row_number() over (order by urgency, id) from of_nobody
 ),
 counted as (
   select *, count(*) filter (where fresh) over (order by turn, urgency, id) as fresh_so_far
   from head
 ),
 candidate as (
-  select id, fresh
+  select id, fresh, ready_at
   from counted
   where (not fresh or fresh_so_far <= $5::int)
     and exists (select from alive)

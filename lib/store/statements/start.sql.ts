@@ -14,6 +14,7 @@ export const NEW_RUNS = new RowSet({
   input: 'text',
   input_digest: 'text',
   context: 'text',
+  trace: 'text',
   delay_ms: 'float8',
   start_at: 'float8',
   timeout_ms: 'float8',
@@ -89,12 +90,12 @@ patience as materialized (
   select set_config('lock_timeout', coalesce($${after + 2}::text, current_setting('lock_timeout')), true)
 )
 insert into @schema.run (
-  id, workflow, version, key, status, queue, priority, tenant, label, attributes, input, input_digest, context,
+  id, workflow, version, key, status, queue, priority, tenant, label, attributes, input, input_digest, context, trace,
   root_id, depth, gated, epoch, worker_id, ready_at, wake_at, deadline, created_at, started_at
 )
 select
   id, workflow, version, key, case when begins then 'running' else 'pending' end,
-  queue, priority, tenant, label, attributes::jsonb, input, input_digest, context,
+  queue, priority, tenant, label, attributes::jsonb, input, input_digest, context, trace,
   id, 1,
   queue in (${GATED_QUEUES}),
   begins::int,
@@ -144,7 +145,7 @@ where id = $1::uuid`;
 
 /**
  * Delays a run that has not begun anew, with another input. Takes: its id, delay in ms, timeout in ms, input, input digest, context, label,
- * attributes. Locked by this transaction already.
+ * attributes, trace. Locked by this transaction already.
  */
 const delayAnew = `
 update @schema.run r
@@ -153,6 +154,7 @@ set input = $4::text,
   context = $6::text,
   label = $7::text,
   attributes = $8::jsonb,
+  trace = $9::text,
   ready_at = null,
   wake_at = @schema.engine_now() + make_interval(secs => $2::float8 / 1000),
   deadline = @schema.engine_now() + make_interval(secs => ($2::float8 + $3::float8) / 1000)

@@ -1,0 +1,1 @@
+export { OrchestrationTelemetryModule, type TelemetryOptions } from './telemetry.module.js';
