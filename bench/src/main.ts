@@ -5,7 +5,8 @@ import { embeddedPostgres, OrchestrationModule, Orchestrator } from 'nestjs-orch
 import pg from 'pg';
 import { type Floor, measureFloor } from './floor.js';
 import { latencies, median, percentile, spread, throughput } from './statistics.js';
-import { OneStepWorkflow, ParentWorkflow, TenStepsWorkflow, WORKFLOWS } from './workflows.js';
+import { measureParked } from './parked.js';
+import { LimitedWorkflow, OneStepWorkflow, ParentWorkflow, TenStepsWorkflow, WORKFLOWS } from './workflows.js';
 
 /*
  * A quick benchmark: `npm run bench`. Each number is the median of several rounds, beside what the database itself does in
@@ -13,6 +14,7 @@ import { OneStepWorkflow, ParentWorkflow, TenStepsWorkflow, WORKFLOWS } from './
  */
 const ROUNDS = 5;
 const IN_FLIGHT = 200;
+const PARKED_RUNS = 10_000;
 const DATABASE = 'orchestration_bench';
 
 async function main(): Promise<void> {
@@ -22,6 +24,7 @@ async function main(): Promise<void> {
   try {
     const orchestrator = app.get(Orchestrator);
     const floor = await measureFloor(url, 8_000);
+    await reportParked(orchestrator, url);
     await warmUp(orchestrator);
     report(floor, {
       'one-step runs/s': await rounds(() =>
@@ -32,6 +35,9 @@ async function main(): Promise<void> {
       ),
       'parent + child /s': await rounds(() =>
         throughput(3_000, IN_FLIGHT, (item) => orchestrator.execute(ParentWorkflow, item)),
+      ),
+      'one-step runs/s on a queue with limits': await rounds(() =>
+        throughput(3_000, IN_FLIGHT, (item) => orchestrator.execute(LimitedWorkflow, item)),
       ),
     });
     reportLatency('idle one-step run', await latencies(500, (item) => orchestrator.execute(OneStepWorkflow, item)));
@@ -68,6 +74,16 @@ function report(floor: Floor, results: Record<string, number[]>): void {
   }
 }
 
+async function reportParked(orchestrator: Orchestrator, url: string): Promise<void> {
+  const client = new pg.Client({ connectionString: url });
+  await client.connect();
+  const { memoryMiB, statementsPerSecond, wakeMs } = await measureParked(orchestrator, client, PARKED_RUNS);
+  await client.end();
+  console.log(
+    `${PARKED_RUNS} parked runs: ${memoryMiB.toFixed(0)} MiB more memory, ${statementsPerSecond.toFixed(1)} statements/s, all woken by signals and ended in ${wakeMs.toFixed(0)} ms`,
+  );
+}
+
 function reportLatency(name: string, times: number[]): void {
   console.log(`${name}: p50 ${median(times).toFixed(2)} ms, p99 ${percentile(times, 0.99).toFixed(2)} ms`);
 }
@@ -75,7 +91,11 @@ function reportLatency(name: string, times: number[]): void {
 function startApp(url: string) {
   @Module({
     imports: [
-      OrchestrationModule.forRoot({ connection: { type: 'postgres', url }, worker: { concurrency: IN_FLIGHT } }),
+      OrchestrationModule.forRoot({
+        connection: { type: 'postgres', url },
+        worker: { concurrency: IN_FLIGHT },
+        queues: { limited: { concurrency: IN_FLIGHT, concurrencyPerTenant: IN_FLIGHT } },
+      }),
     ],
     providers: WORKFLOWS,
   })

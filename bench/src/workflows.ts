@@ -1,4 +1,4 @@
-import { ChildOrchestrator, Step, Workflow } from 'nestjs-orchestration';
+import { ChildOrchestrator, defineSignal, RunContext, Step, Workflow } from 'nestjs-orchestration';
 
 /** The smallest run: one step. */
 @Workflow('one-step')
@@ -38,4 +38,26 @@ export class ParentWorkflow {
   }
 }
 
-export const WORKFLOWS = [OneStepWorkflow, TenStepsWorkflow, ParentWorkflow];
+export const GO = defineSignal<null>('go');
+
+/** Waits until it is told to go. */
+@Workflow('parked')
+export class ParkedWorkflow {
+  constructor(private readonly ctx: RunContext) {}
+
+  async run(): Promise<void> {
+    await this.ctx.waitForSignal(GO);
+  }
+}
+
+/** The same as the smallest run, on a queue with limits. */
+@Workflow({ name: 'limited', queue: 'limited' })
+export class LimitedWorkflow {
+  constructor(private readonly ctx: RunContext) {}
+
+  async run(value: number): Promise<number> {
+    return this.ctx.step('work', () => value + 1);
+  }
+}
+
+export const WORKFLOWS = [OneStepWorkflow, TenStepsWorkflow, ParentWorkflow, ParkedWorkflow, LimitedWorkflow];
