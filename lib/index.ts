@@ -147,6 +147,7 @@ export { causedBy, rootCause, type StoredError } from './engine/stored-error.js'
 export type { Branches, SettledBranch } from './engine/structure.js';
 export { type GoTo, goTo } from './flow/go-to.js';
 export { InjectOrchestrator, Step, Workflow } from './nest/decorators.js';
+export { OnRunEvent, type OnRunEventOptions, type RunEventName } from './nest/on-run-event.js';
 export type { OrchestrationModuleOptions, WorkerOptions } from './nest/module-options.js';
 export { OrchestrationModule } from './nest/orchestration.module.js';
 export type { StepManager } from './store/app-transactions.js';

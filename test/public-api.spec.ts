@@ -75,6 +75,7 @@ describe('The package', () => {
       ...[
         'ChildOrchestrator',
         'InjectOrchestrator',
+        'OnRunEvent',
         'OrchestrationModule',
         'Orchestrator',
         'RunContext',

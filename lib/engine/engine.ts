@@ -6,6 +6,7 @@ import type { EventSink } from './events.js';
 import type { WorkflowRegistry } from './registry.js';
 import { InputVerdicts } from './input-verdicts.js';
 import { Results } from './results.js';
+import { reportCancelled } from './run-reports.js';
 import type { Fired } from './schedule-store.js';
 import type { PayloadSerializer } from './serialization.js';
 import { SignalQueue } from './signal-queue.js';
@@ -58,6 +59,7 @@ export class Engine {
   readonly worker: Worker | undefined;
   readonly results: Results;
   readonly inputVerdicts: InputVerdicts;
+  private readonly events: EventSink;
   private readonly starts: StartQueue;
   private readonly signals: SignalQueue;
   private readonly hints: HintBuffer;
@@ -71,6 +73,7 @@ export class Engine {
     this.registry = registry;
     this.callerContext = callerContext;
     this.telemetry = telemetry;
+    this.events = events;
     this.hints = new HintBuffer(store);
     const onEnd = (end: Parameters<Results['ended']>[0]) => this.results.ended(end);
     const resolveVersion = async (workflow: string) => (await this.resolve(workflow)).version;
@@ -232,6 +235,7 @@ export class Engine {
   private announceCancel(result: CancelResult): void {
     for (const { id } of result.ended) this.results.lookAt(id);
     if (this.worker) return this.worker.noticeCancelled(result);
+    reportCancelled(this.events, result.ended);
     for (const { id, watched } of result.ended) if (watched) this.hints.ended(id);
     this.woken([...result.unwinding, ...result.woken]);
   }

@@ -1,19 +1,25 @@
-/** Something that happened to a run in this process, after it was committed. */
+export const RUN_EVENT_TYPES = [
+  'run.started',
+  'run.waiting',
+  'run.continued',
+  'run.completed',
+  'run.failed',
+  'run.cancelled',
+  'run.blocked',
+  'step.completed',
+  'step.retrying',
+  'step.failed',
+  'compensation.completed',
+  'compensation.retrying',
+  'compensation.failed',
+] as const;
+
+/**
+ * Something that happened to a run, after it was committed: told in the process that did it, once, and lost with that process. A run
+ * that was cancelled at once is told of where it was cancelled.
+ */
 export interface RunEvent {
-  type:
-    | 'run.started'
-    | 'run.waiting'
-    | 'run.continued'
-    | 'run.completed'
-    | 'run.failed'
-    | 'run.cancelled'
-    | 'run.blocked'
-    | 'step.completed'
-    | 'step.retrying'
-    | 'step.failed'
-    | 'compensation.completed'
-    | 'compensation.retrying'
-    | 'compensation.failed';
+  type: (typeof RUN_EVENT_TYPES)[number];
   runId: string;
   workflow: string;
   parentId: string | undefined;

@@ -1,6 +1,6 @@
 import { CancelledError } from './errors.js';
 import type { PayloadSerializer } from './serialization.js';
-import type { ClaimedRun, Move, RunEnd, RunWrite } from './store.js';
+import type { ClaimedRun, CommittedRun, Move, RunEnd, RunWrite } from './store.js';
 
 /** How the code of a run ended. */
 export type Returned = { value: unknown } | { error: unknown };
@@ -66,4 +66,9 @@ export function endsByParent(writes: readonly RunWrite[]): Map<string, RunEnd[]>
     else ends.set(parentId, [end]);
   }
   return ends;
+}
+
+/** Whether the run has moved as its write says: what happened before it may have kept it where it was. */
+export function hasMoved({ to }: Move, run: CommittedRun): boolean {
+  return to === 'continued' ? run.next !== undefined : run.status === to;
 }

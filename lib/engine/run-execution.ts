@@ -26,7 +26,7 @@ import { Replay } from './replay.js';
 import { SignalBuffer } from './signal-buffer.js';
 import type { Attributes } from './run.js';
 import { RunInputs } from './run-inputs.js';
-import { cancelledBy, type CodeEnd, endOf, failure, moveOfReturn } from './run-end.js';
+import { cancelledBy, type CodeEnd, endOf, failure, hasMoved, moveOfReturn } from './run-end.js';
 import { seedAfter } from './seed.js';
 import type { PayloadSerializer } from './serialization.js';
 import type { StepAttempt } from './step-execution.js';
@@ -849,7 +849,7 @@ export class RunExecution {
 
   private committed(result: WriteResult, write: RunWrite): void {
     if (result.lost) return this.leave(undefined);
-    this.host.committed(this, write);
+    this.host.committed(this, !write.move || hasMoved(write.move, result.run) ? write : { ...write, move: null });
     const { run } = result;
     if (run.next && write.move?.to === 'continued') {
       this.observed?.ends('continued');

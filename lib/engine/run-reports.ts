@@ -1,7 +1,9 @@
 import { displayKey, ownerOf } from './command.js';
 import type { EventSink, RunEvent } from './events.js';
 import type { TerminalStatus } from './run.js';
-import type { ClaimedRun, RecordedOutcome, RunWrite } from './store.js';
+import type { CancelResult, ClaimedRun, RecordedOutcome, RunWrite } from './store.js';
+
+type ReportedRun = Pick<ClaimedRun, 'id' | 'workflow' | 'parentId' | 'rootId'>;
 
 /** Events of what a worker has committed; nothing is made while nobody listens. */
 export function reportStart(events: EventSink, run: ClaimedRun): void {
@@ -10,6 +12,12 @@ export function reportStart(events: EventSink, run: ClaimedRun): void {
 
 export function reportEnd(events: EventSink, run: ClaimedRun, status: TerminalStatus, at: number): void {
   if (events.observed) events.next(eventOf(run, `run.${status}`, at));
+}
+
+/** Runs that a cancellation has ended by itself. */
+export function reportCancelled(events: EventSink, ended: CancelResult['ended']): void {
+  if (!events.observed) return;
+  for (const run of ended) events.next(eventOf(run, 'run.cancelled', run.at));
 }
 
 export function reportWrite(
@@ -39,7 +47,7 @@ function stepEventType(outcome: RecordedOutcome): RunEvent['type'] | undefined {
   return status === 'completed' ? `${kind}.completed` : `${kind}.failed`;
 }
 
-function eventOf(run: ClaimedRun, type: RunEvent['type'], at: number): RunEvent {
+function eventOf(run: ReportedRun, type: RunEvent['type'], at: number): RunEvent {
   return {
     type,
     runId: run.id,

@@ -539,7 +539,7 @@ export interface CancelRequest {
 export interface CancelResult {
   found: boolean;
   /** Ended by the request itself. */
-  ended: { id: string; watched: boolean }[];
+  ended: { id: string; watched: boolean; workflow: string; parentId: string | null; rootId: string; at: number }[];
   /** Their code still has to unwind. */
   unwinding: WokenRun[];
   /** Parents and watchers of those that ended. */

@@ -19,7 +19,7 @@ import type { Fired } from './schedule-store.js';
 import { endsByParent } from './run-end.js';
 import type { KeptFor } from './retention.js';
 import { RetentionSweep } from './retention-sweep.js';
-import { reportEnd, reportStart, reportWrite } from './run-reports.js';
+import { reportCancelled, reportEnd, reportStart, reportWrite } from './run-reports.js';
 import type { PayloadSerializer } from './serialization.js';
 import { SignalLooks } from './signal-looks.js';
 import { toClaimedRun } from './started-run.js';
@@ -559,6 +559,7 @@ export class Worker implements ExecutionHost {
 
   /** Runs that a cancellation has reached: those here are told at once, others by a hint. */
   noticeCancelled({ ended, unwinding, woken }: CancelResult): void {
+    reportCancelled(this.parts.events, ended);
     for (const run of ended) if (run.watched) this.hints.ended(run.id);
     for (const end of ended) this.dropEnded(end.id);
     const here = unwinding.some((run) => run.status === 'running' && run.workerId === this.id);

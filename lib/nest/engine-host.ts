@@ -33,6 +33,7 @@ import {
   toWorkerSettings,
 } from './module-options.js';
 import { observeLogger } from './logger-observer.js';
+import { RunListeners } from './run-listeners.js';
 import { StepEnhancers } from './step-enhancers.js';
 
 /** What the app gives the engine beside its options. */
@@ -79,6 +80,7 @@ export class EngineHost
 
   async onApplicationBootstrap(): Promise<void> {
     const { engine } = await this.connect();
+    this.listeners().subscribe(this.events$, engine.registry);
     await declareSchedules(engine);
     await declareRetention(engine);
     this.started = engine.worker?.start();
@@ -158,6 +160,10 @@ export class EngineHost
     }
   }
 
+  private listeners(): RunListeners {
+    return new RunListeners(this.app.discovery, this.logger);
+  }
+
   private enhancers(): StepEnhancers {
     return new StepEnhancers(this.app.discovery, this.app.moduleRef.get(ModulesContainer, { strict: false }));
   }
@@ -166,7 +172,13 @@ export class EngineHost
   private defined(): WorkflowRegistry {
     const { definitions, transactionalSteps, problems } = explore(this.app.discovery, this.name);
     const refused = this.hasDataSource ? [] : transactionalSteps.map((step) => `${step}: ${needsDataSource()}`);
-    const all = [...moduleProblems(this.options), ...problems, ...refused, ...this.enhancers().problems()];
+    const all = [
+      ...moduleProblems(this.options),
+      ...problems,
+      ...refused,
+      ...this.enhancers().problems(),
+      ...this.listeners().problems(),
+    ];
     if (all.length) throw new DefinitionError(all);
     const registry = new WorkflowRegistry();
     for (const definition of definitions) registry.add(definition);

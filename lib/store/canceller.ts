@@ -1,11 +1,17 @@
 import { CancelledError } from '../engine/errors.js';
-import type { PayloadSerializer } from '../engine/serialization.js';
+import { fromSqlText, type PayloadSerializer } from '../engine/serialization.js';
 import type { CancelRequest, CancelResult } from '../engine/store.js';
 import type { Run } from './database.js';
 import { nullable, wokenFromRow, type WokenRow } from './rows.js';
 import type { Statements } from './statements/all.js';
 
-type ReachedRow = WokenRow & { watched: boolean };
+interface ReachedRow extends WokenRow {
+  watched: boolean;
+  workflow: string;
+  parent_id: string | null;
+  root_id: string;
+  ended_at: number;
+}
 
 /**
  * Cancellation of whole families. Rounds are repeated until one reaches nobody, because the lock of a round may have
@@ -27,11 +33,16 @@ export class Canceller {
       if (round.length === 0) break;
       reached.push(...round);
     }
-    const ended = reached.filter((row) => row.status === 'cancelled');
+    const ended = reached.filter((row) => row.status === 'cancelled').map(endedFromRow);
     const unwinding = reached.filter((row) => row.status !== 'cancelled').map(wokenFromRow);
     const woken = ended.length
-      ? (await run<WokenRow>(this.sql.wakeThoseWhoWaitFor, [ended.map((row) => row.id)])).map(wokenFromRow)
+      ? (await run<WokenRow>(this.sql.wakeThoseWhoWaitFor, [ended.map(({ id }) => id)])).map(wokenFromRow)
       : [];
-    return { found: found.length > 0, ended: ended.map(({ id, watched }) => ({ id, watched })), unwinding, woken };
+    return { found: found.length > 0, ended, unwinding, woken };
   }
+}
+
+function endedFromRow(row: ReachedRow): CancelResult['ended'][number] {
+  const { id, watched, workflow, parent_id, root_id, ended_at } = row;
+  return { id, watched, workflow: fromSqlText(workflow), parentId: parent_id, rootId: root_id, at: ended_at };
 }

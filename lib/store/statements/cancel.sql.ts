@@ -61,7 +61,7 @@ from target
 where r.id = target.id
   and r.finished_at is null
   and (r.cancel_requested_at is null or $4::bool)
-returning ${WOKEN}, r.watched`;
+returning ${WOKEN}, r.watched, r.workflow, r.parent_id, r.root_id, extract(epoch from r.finished_at)::float8 * 1000 as ended_at`;
 
 /** Which of these runs exist. Takes: run ids. */
 const findRuns = `
