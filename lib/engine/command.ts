@@ -112,6 +112,14 @@ export abstract class Command {
   /** `wakeAt` has come. */
   fire(): void {}
 
+  /** When a timeout is due that a local timer keeps, in epoch ms of the database. */
+  get timesOutAt(): number | undefined {
+    return undefined;
+  }
+
+  /** The database's clock was moved: such a timeout is looked at anew. */
+  clockMoved(): void {}
+
   /** What ends with the command when its outcome is delivered or it is cancelled. */
   protected release(): void {}
 

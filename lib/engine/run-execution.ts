@@ -785,8 +785,21 @@ export class RunExecution {
     this.writes.move({ to: 'waiting', wakeAt, waitingFor: JSON.stringify(waits) });
   }
 
+  /** When something of it is due next, timeouts of step bodies included. */
+  nextDue(): number | null {
+    const times = [...this.pending].flatMap(({ timesOutAt }) => timesOutAt ?? []);
+    const wakeAt = this.nextWakeAt();
+    return wakeAt === null && times.length === 0 ? null : Math.min(wakeAt ?? END_OF_TIME, ...times);
+  }
+
+  /** The database's clock was moved: what is due by it is not left to timers that were set before. */
+  clockMoved(): void {
+    for (const command of this.pending) command.clockMoved();
+    this.timeHasCome();
+  }
+
   /** When something that it waits for is due, or its time is over. */
-  nextWakeAt(): number | null {
+  private nextWakeAt(): number | null {
     const times = [...this.pending].map((command) => command.wakeAt).filter((time) => time !== null);
     if (this.deadline !== null) times.push(this.deadline);
     if (this.cancelledWith && !this.isUndoing) times.push(this.cleanUpEnd());
@@ -801,7 +814,7 @@ export class RunExecution {
   }
 
   /** An answer or a signal that was sent before a timer was due comes before it, so that is looked for first. */
-  timeHasCome(): void {
+  private timeHasCome(): void {
     if (this.state !== 'live' || this.isLookingBeforeFire) return;
     const now = this.clock.now();
     const wakeAt = this.nextWakeAt();

@@ -117,6 +117,14 @@ export class StepCommand extends Command {
     this.startAttempt();
   }
 
+  override get timesOutAt(): number | undefined {
+    return this.running?.timesOutAt;
+  }
+
+  override clockMoved(): void {
+    this.running?.clockMoved();
+  }
+
   standing(): WaitingFor | 'busy' | 'suspended' {
     if (this.wakeAt !== null) return { kind: 'retry', name: this.key, until: new Date(this.wakeAt) };
     return this.running?.isActive === false ? 'suspended' : 'busy';
@@ -370,7 +378,7 @@ export class RunningAttempt implements StepAttempt {
     if (!this.facts.mayWait) return;
     if (this.openWaits > 0 === waited || !this.isRunning) return;
     if (waited) this.startTimer();
-    else this.timer?.clear();
+    else this.stopTimer();
     this.setActive(waited);
   }
 
@@ -399,11 +407,27 @@ export class RunningAttempt implements StepAttempt {
     this.parent.leave(this.branch);
   }
 
+  /** Undefined while nothing limits it. */
+  timesOutAt: number | undefined;
+
+  clockMoved(): void {
+    if (this.timesOutAt !== undefined) this.timer?.set(this.timesOutAt - this.execution.clock.now());
+  }
+
   private startTimer(): void {
-    if (this.facts.timeoutMs !== undefined) this.timer?.set(this.facts.timeoutMs);
+    const { timeoutMs } = this.facts;
+    if (timeoutMs === undefined) return;
+    this.timesOutAt = this.execution.clock.now() + timeoutMs;
+    this.timer?.set(timeoutMs);
+  }
+
+  private stopTimer(): void {
+    this.timesOutAt = undefined;
+    this.timer?.clear();
   }
 
   private timeOut(timeoutMs: number): void {
+    this.timesOutAt = undefined;
     const error = new StepTimeoutError(this.facts.step, timeoutMs);
     this.abortion.abort(error);
     this.timedOut?.(error);

@@ -574,14 +574,14 @@ export class Worker implements ExecutionHost {
   }
 
   /** When runs that have their slots have something to do by themselves, in epoch ms. */
-  executionsWakeAt(): number[] {
-    return [...this.executions.values()].flatMap((execution) => execution.nextWakeAt() ?? []);
+  executionsDueAt(): number[] {
+    return [...this.executions.values()].flatMap((execution) => execution.nextDue() ?? []);
   }
 
   /** The database's clock has been moved: what became due is not left to timers that were set before. Resolves when that is noticed. */
   async clockMoved(): Promise<void> {
     await this.guard(() => this.look());
-    for (const execution of this.executions.values()) execution.timeHasCome();
+    for (const execution of this.executions.values()) execution.clockMoved();
   }
 
   private dropEnded(runId: string): void {

@@ -194,7 +194,7 @@ export class OrchestrationTestBed {
   /** By how much the clock will be ahead when the next is due, in the database or in a run that has its slot. */
   private async nextAhead(): Promise<number | null> {
     const { nextAheadMs, aheadMs, realTime } = await this.database.lookAround();
-    const executing = ((await this.engine()).worker?.executionsWakeAt() ?? [])
+    const executing = ((await this.engine()).worker?.executionsDueAt() ?? [])
       .map((time) => time - realTime)
       .filter((ahead) => ahead > aheadMs);
     const times = nextAheadMs === null ? executing : [...executing, nextAheadMs];

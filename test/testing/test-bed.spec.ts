@@ -10,6 +10,7 @@ import {
   defineSignal,
   NonDeterminismError,
   Orchestrator,
+  rootCause,
   RunContext,
   RunNotFoundError,
   Step,
@@ -169,6 +170,27 @@ describe('OrchestrationTestBed', () => {
       await bed.skip('1h');
 
       expect(await bed.result(run, { timeout: '10s' })).toBe('late');
+    });
+
+    it('lets a step time out whose body hangs, and tries it again', async () => {
+      const bed = await create({ patience: '300ms' });
+      const run = await startWith(bed, (ctx) =>
+        ctx.step('slow', () => gate.pass(), {
+          timeout: '10s',
+          retry: { maxAttempts: 2, initialInterval: '1m', jitter: 0 },
+        }),
+      );
+      await gate.reached();
+
+      await bed.skip('9s');
+      const before = gate.arrived;
+      await bed.skip('2m');
+
+      expect(before).toBe(1);
+      const error = await bed.result(run).catch((thrown: unknown) => thrown);
+      expect(rootCause(error)).toMatchObject({ name: 'StepTimeoutError' });
+      expect(await bed.orchestrator.history(run.id)).toMatchObject([{ name: 'slow', attempts: 2 }]);
+      expect(gate.arrived).toBe(2);
     });
 
     it('keeps the lease of the worker, and its runs, over any stretch of time', async () => {
