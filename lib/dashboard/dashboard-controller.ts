@@ -5,6 +5,8 @@ import {
   Get,
   HttpException,
   Inject,
+  NotFoundException,
+  Param,
   Req,
   RequestMapping,
   RequestMethod,
@@ -24,6 +26,7 @@ import { toJson } from './json.js';
 import { openApiDocument } from './open-api.js';
 import { type AnyOperation, type Sent, SentChecks } from './operation.js';
 import { OPERATIONS } from './operations/all.js';
+import { indexPage, pageAsset, type PageFile } from './page-files.js';
 
 /** Under which the controller gets the Orchestrator of its engine. */
 export const DASHBOARD_ORCHESTRATOR = Symbol('Orchestrator of the dashboard');
@@ -59,6 +62,18 @@ class DashboardRoutes {
     @Inject(HttpAdapterHost) private readonly host: HttpAdapterHost,
   ) {}
 
+  @Get()
+  async getPage(@Req() { originalUrl }: DashboardRequest, @Res() response: unknown): Promise<void> {
+    this.reply(response, await indexPage(originalUrl));
+  }
+
+  @Get('assets/:name')
+  async getAsset(@Param('name') name: string, @Res() response: unknown): Promise<void> {
+    const asset = await pageAsset(name);
+    if (!asset) throw new NotFoundException();
+    this.reply(response, asset);
+  }
+
   @Get('api/access')
   getAccess(@Req() request: DashboardRequest, @Res() response: unknown): void {
     this.answer(response, { mayChange: this.access.mayChange(request), engine: this.options.name });
@@ -87,11 +102,15 @@ class DashboardRoutes {
   }
 
   private answer(response: unknown, value: unknown): void {
+    const headers = { 'Cache-Control': 'no-store', 'Content-Type': 'application/json; charset=utf-8' };
+    if (value === undefined) this.host.httpAdapter.reply(response, undefined, 204);
+    else this.reply(response, { text: toJson(value), headers });
+  }
+
+  private reply(response: unknown, { text, headers }: PageFile): void {
     const { httpAdapter } = this.host;
-    httpAdapter.setHeader(response, 'Cache-Control', 'no-store');
-    if (value === undefined) return void httpAdapter.reply(response, undefined, 204);
-    httpAdapter.setHeader(response, 'Content-Type', 'application/json; charset=utf-8');
-    httpAdapter.reply(response, toJson(value), 200);
+    for (const [name, value] of Object.entries(headers)) httpAdapter.setHeader(response, name, value);
+    httpAdapter.reply(response, text, 200);
   }
 }
 

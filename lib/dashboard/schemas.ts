@@ -38,13 +38,18 @@ export function object(always: Record<string, Schema>, maybe: Record<string, Sch
 }
 
 const error: Schema = { $ref: '#/components/schemas/StoredError' };
-const attributes: Schema = { type: 'object', additionalProperties: { type: ['string', 'number', 'boolean', 'null'] } };
+export const attributes: Schema = {
+  type: 'object',
+  additionalProperties: { type: ['string', 'number', 'boolean', 'null'] },
+};
 const count: Schema = { type: 'integer', minimum: 1 };
 
 export const queueLimits: Record<string, Schema> = {
   ...{ concurrency: count, concurrencyPerWorker: count, concurrencyPerTenant: count },
   rateLimit: object({ limit: count, per: duration }),
 };
+
+const ACTIVE = { pending: integer, running: integer, waiting: integer, blocked: integer } as const;
 
 const RUN = [
   {
@@ -115,6 +120,20 @@ export const COMPONENTS = {
     ...{ name: text, paused: flag, pending: integer, running: integer },
     limits: { $ref: '#/components/schemas/QueueLimits' },
     oldestDueAt: { type: ['string', 'null'], format: 'date-time' },
+  }),
+  Stats: object(
+    {
+      runs: object(Object.fromEntries(RUN_STATUSES.map((name) => [name, integer]))),
+      estimated: listOf(status),
+      queues: listOf(object({ queue: text, ...ACTIVE }, { oldestDueAt: time })),
+      workflows: listOf(object({ workflow: text, ...ACTIVE })),
+      tables: listOf(object({ name: text, rows: integer, bytes: integer })),
+    },
+    { oldestDueAt: time },
+  ),
+  Worker: object({
+    ...{ id, host: text, pid: integer, startedAt: time, heartbeatAt: time, alive: flag, running: integer },
+    ...{ queues: listOf(text), workflows: listOf(text) },
   }),
   Schedule: object(
     {

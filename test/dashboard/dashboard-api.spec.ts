@@ -24,6 +24,8 @@ import {
   type RunSummary,
   type RunTree,
   type Schedule,
+  type Stats,
+  type WorkerInfo,
 } from '../../lib/index.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { until } from '../support/until.js';
@@ -117,6 +119,9 @@ describe.each(PLATFORMS)('The API of the dashboard on %s', (platform) => {
     expect(rest.body.nextCursor).toBeUndefined();
     expect(found.body.items.map(({ id }) => id)).toEqual([parent.id]);
 
+    expect((await api.call('pauseRun', { params })).status).toBe(204);
+    expect((await orchestrator.get(parent.id)).paused).toBe(true);
+    expect((await api.call('resumeRun', { params })).status).toBe(204);
     const signalled = await api.call('signalRun', { params, body: { name: 'go', payload: 'on', id: 'once' } });
     expect(signalled.status).toBe(204);
     expect(await parent.result()).toBe('on');
@@ -167,6 +172,15 @@ describe.each(PLATFORMS)('The API of the dashboard on %s', (platform) => {
     });
     await api.call('deleteSchedule', { params: schedule });
     expect((await api.call<Problem>('getSchedule', { params: schedule })).body.code).toBe('SCHEDULE_NOT_FOUND');
+
+    const bulk = { filter: { workflow: 'broken', tenant, createdAfter: '2020-01-01T00:00:00Z' }, action: 'delete' };
+    const forks = { ...bulk, filter: { status: ['failed'], workflow: 'broken' } };
+    expect((await api.call('changeRuns', { body: bulk })).body).toEqual({ matched: 1, done: 1 });
+    expect((await api.call('changeRuns', { body: { ...forks, dryRun: true } })).body).toEqual({ matched: 0, done: 0 });
+    expect((await api.call<Problem>('changeRuns', { body: { ...bulk, filter: {} } })).body.code).toBe('VALIDATION');
+    expect((await api.call<Stats>('getStats')).body.runs.completed).toBeGreaterThan(2);
+    const { body: workers } = await api.call<WorkerInfo[]>('listWorkers');
+    expect(workers.find(({ alive }) => alive)).toMatchObject({ pid: process.pid, queues: ['default'] });
 
     expect((await api.call('getAccess')).body).toEqual({ mayChange: true });
     expect(api.operations.filter((name) => !api.called.has(name))).toEqual(['streamEvents']);
@@ -274,7 +288,15 @@ describe.each(PLATFORMS)('The API of the dashboard on %s', (platform) => {
     const { url } = await startDashboard({
       ...{ database, platform, dashboard: { guards: [KeyGuard], imports: [KeysModule] } },
     });
-    const places = ['/api/access', '/api/openapi.json', '/api/events', '/api/runs', '/api/schedules/none'];
+    const places = [
+      '',
+      '/assets/page.js',
+      '/api/access',
+      '/api/openapi.json',
+      '/api/events',
+      '/api/runs',
+      '/api/schedules/none',
+    ];
     // The answer may be a stream, and `fetch` opens a spare connection for one that it has broken off.
     const statusOf = async (place: string, options: RequestOptions) => {
       const sent = get(`${url}/orchestration${place}`, { ...options, agent: false });
@@ -288,7 +310,7 @@ describe.each(PLATFORMS)('The API of the dashboard on %s', (platform) => {
     const change = await statusOf('/api/queues/default/pause', { method: 'POST' });
 
     expect(without).toEqual(places.map(() => 401));
-    expect(withKey).toEqual([200, 200, 200, 200, 404]);
+    expect(withKey).toEqual([200, 200, 200, 200, 200, 200, 404]);
     expect(change).toBe(401);
   });
 

@@ -1,4 +1,5 @@
 import type { AnyOperation } from '../operation.js';
+import { FLEET_OPERATIONS } from './fleet.js';
 import { INPUT_OPERATIONS } from './inputs.js';
 import { QUEUE_OPERATIONS } from './queues.js';
 import { RUN_OPERATIONS } from './runs.js';
@@ -9,4 +10,5 @@ export const OPERATIONS: readonly AnyOperation[] = [
   ...INPUT_OPERATIONS,
   ...QUEUE_OPERATIONS,
   ...SCHEDULE_OPERATIONS,
+  ...FLEET_OPERATIONS,
 ];

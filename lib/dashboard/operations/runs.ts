@@ -1,10 +1,12 @@
+import type { BulkAction, BulkFilter } from '../../engine/bulk.js';
 import { ValidationError } from '../../engine/errors.js';
 import type { CancelOptions, ForkOptions } from '../../engine/orchestrator.js';
 import type { Attributes } from '../../engine/run.js';
 import type { ListFilter } from '../../engine/store.js';
-import { operation } from '../operation.js';
+import { closed, operation, type Schema } from '../operation.js';
 import {
   anything,
+  attributes,
   flag,
   id,
   integer,
@@ -25,6 +27,18 @@ interface ListQuery extends Omit<ListFilter, 'attributes' | 'createdAfter' | 'cr
   createdBefore?: string;
 }
 
+interface BulkBody {
+  filter: Omit<BulkFilter, 'createdAfter' | 'createdBefore'> & { createdAfter?: string; createdBefore?: string };
+  action: BulkAction;
+  dryRun?: boolean;
+}
+
+const FILTER: Record<string, Schema> = {
+  ...{ workflow: text, version: integer, status: listOf(status), queue: text, tenant: text, parentId: id },
+  ...{ rootOnly: flag, createdAfter: time, createdBefore: time },
+  search: { ...text, description: 'A run id, or a part of a key or label.' },
+};
+
 export const RUN_OPERATIONS = [
   operation<ListQuery>({
     id: 'listRuns',
@@ -32,10 +46,9 @@ export const RUN_OPERATIONS = [
     path: 'runs',
     summary: 'Runs without their payloads, newest first, page by page',
     query: {
-      ...{ workflow: text, version: integer, status: listOf(status), queue: text, tenant: text, parentId: id },
-      ...{ rootOnly: flag, createdAfter: time, createdBefore: time, ...paging },
+      ...FILTER,
       attributes: { ...text, contentMediaType: 'application/json', description: 'Runs that have all of these.' },
-      search: { ...text, description: 'A run id, or a part of a key or label.' },
+      ...paging,
     },
     answer: pageOf(reference('RunSummary')),
     call: ({ orchestrator, query }) => orchestrator.list(toFilter(query)),
@@ -100,6 +113,22 @@ export const RUN_OPERATIONS = [
     errors: [404, 409],
     call: ({ orchestrator, params }) => orchestrator.retry(params['runId']!),
   }),
+  operation({
+    id: 'pauseRun',
+    method: 'post',
+    path: 'runs/:runId/pause',
+    summary: 'Lets a run not be claimed; a running step ends first',
+    errors: [404, 409],
+    call: ({ orchestrator, params }) => orchestrator.pause(params['runId']!),
+  }),
+  operation({
+    id: 'resumeRun',
+    method: 'post',
+    path: 'runs/:runId/resume',
+    summary: 'Lets a paused run go on',
+    errors: [404, 409],
+    call: ({ orchestrator, params }) => orchestrator.resume(params['runId']!),
+  }),
   operation<unknown, ForkOptions>({
     id: 'forkRun',
     method: 'post',
@@ -124,12 +153,33 @@ export const RUN_OPERATIONS = [
     errors: [404, 409],
     call: ({ orchestrator, params }) => orchestrator.delete(params['runId']!),
   }),
+  operation<unknown, BulkBody>({
+    id: 'changeRuns',
+    method: 'post',
+    path: 'bulk',
+    summary: 'Cancels, retries or deletes all runs of a filter, or only counts them',
+    body: {
+      properties: {
+        filter: { ...closed({ properties: { ...FILTER, attributes } }), minProperties: 1 },
+        action: { enum: ['cancel', 'retry', 'delete'] },
+        dryRun: flag,
+      },
+      required: ['filter', 'action'],
+    },
+    answer: object({ matched: integer, done: integer }),
+    call: ({ orchestrator, body: { filter, action, dryRun } }) =>
+      orchestrator.bulk({ filter: withDates(filter), action }, { dryRun }),
+  }),
 ];
 
-function toFilter({ attributes, createdAfter, createdBefore, ...filter }: ListQuery): ListFilter {
+function toFilter({ attributes: json, ...query }: ListQuery): ListFilter {
+  return { ...withDates(query), ...(json !== undefined && { attributes: parseAttributes(json) }) };
+}
+
+function withDates<Filter extends { createdAfter?: string; createdBefore?: string }>(filter: Filter) {
+  const { createdAfter, createdBefore, ...rest } = filter;
   return {
-    ...filter,
-    ...(attributes !== undefined && { attributes: parseAttributes(attributes) }),
+    ...rest,
     ...(createdAfter !== undefined && { createdAfter: new Date(createdAfter) }),
     ...(createdBefore !== undefined && { createdBefore: new Date(createdBefore) }),
   };
