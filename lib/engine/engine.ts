@@ -3,6 +3,7 @@ import type { DatabaseClock } from './clock.js';
 import type { WorkflowDefinition, WorkflowReference } from './definition.js';
 import { RunFinishedError, RunNotFoundError } from './errors.js';
 import type { EventSink } from './events.js';
+import type { EngineHealth, FleetHealth } from './health.js';
 import type { WorkflowRegistry } from './registry.js';
 import { InputVerdicts } from './input-verdicts.js';
 import { Results } from './results.js';
@@ -64,6 +65,7 @@ export class Engine {
   private readonly signals: SignalQueue;
   private readonly hints: HintBuffer;
   private readonly telemetry: Telemetry | undefined;
+  private lookingAtFleet: Promise<FleetHealth> | undefined;
   private live: { askedAt: number; answer: Promise<{ workflow: string; version: number }[]> } | undefined;
 
   constructor(parts: EngineParts) {
@@ -177,6 +179,16 @@ export class Engine {
       this.begin(runs, []);
       throw error;
     }
+  }
+
+  /** Of this process and the fleet. Whoever asks while the database is still being asked gets the same answer. */
+  async health(): Promise<EngineHealth> {
+    const { worker } = this;
+    this.lookingAtFleet ??= this.store
+      .health(worker && { queues: worker.settings.queues, definitions: this.registry.ids() })
+      .finally(() => (this.lookingAtFleet = undefined));
+    const fleet = await this.lookingAtFleet;
+    return { worker: worker?.health, ...fleet };
   }
 
   private traced<T>(runs: readonly StartedTrace[], start: () => Promise<T>): Promise<T> {

@@ -1,3 +1,4 @@
+import type { FleetHealth } from './health.js';
 import type { ExplainedEntry } from './explain.js';
 import type { AskedInput, InputIdentity, InputStore } from './input-store.js';
 import type { StartLimitError } from './errors.js';
@@ -127,6 +128,8 @@ export interface Store {
   matching(filter: Omit<ListFilter, 'limit'>, limit: number): Promise<string[]>;
   stats(): Promise<Stats>;
   workers(): Promise<WorkerInfo[]>;
+  /** Of runs that this worker could claim; undefined: that any live one could. */
+  health(worker: Pick<BeatRequest, 'queues' | 'definitions'> | undefined): Promise<FleetHealth>;
   readonly schedules: ScheduleStore;
   readonly retention: RetentionStore;
 

@@ -7,9 +7,11 @@ import { type CallerContext, outside } from './caller-context.js';
 import { CommitQueue } from './commit-queue.js';
 import { DeadlineTimer } from './deadline-timer.js';
 import type { EventSink } from './events.js';
+import type { WorkerHealth } from './health.js';
 import { HeartbeatBuffer } from './heartbeat-buffer.js';
 import { HintBuffer } from './hint-buffer.js';
 import { observedCommits } from './observed-commits.js';
+import { Pulse } from './pulse.js';
 import { QueueGates } from './queue-gates.js';
 import type { WorkflowRegistry } from './registry.js';
 import { isTerminal } from './run.js';
@@ -121,6 +123,7 @@ export class Worker implements ExecutionHost {
   private hasLease = false;
   private hadTrouble = false;
   private isBeating = false;
+  private readonly pulse = new Pulse();
   /** Looks since the last one that found something. */
   private vainLooks = 0;
   private beatsAgain = false;
@@ -226,6 +229,15 @@ export class Worker implements ExecutionHost {
 
   get load(): { running: number; parked: number } {
     return { running: this.executions.size, parked: this.parkedRuns.size };
+  }
+
+  get health(): WorkerHealth {
+    return {
+      id: this.id,
+      hasLease: this.hasLease,
+      leaseMs: this.settings.leaseMs,
+      claimAgeMs: Math.round(this.pulse.ageMs),
+    };
   }
 
   // ---- starts in this process
@@ -421,6 +433,7 @@ export class Worker implements ExecutionHost {
 
   claimSoon(): void {
     this.hasBacklog = true;
+    this.pulse.claimDue();
     if (this.isClaiming) return;
     this.isClaiming = true;
     setImmediate(() => {
@@ -433,10 +446,14 @@ export class Worker implements ExecutionHost {
       const limit = Math.min(this.freeSlots, LARGEST_CLAIM);
       this.hasBacklog = false;
       this.reserved += limit;
-      await this.guard(() => this.claimUpTo(limit));
+      await this.guard(async () => {
+        await this.claimUpTo(limit);
+        this.pulse.claimed();
+      });
       this.reserved -= limit;
     }
     this.isClaiming = false;
+    if (!this.takesRuns || this.freeSlots <= 0) this.pulse.claimed();
   }
 
   /** Queues without limits by one statement, each other by its own; they take turns in coming first, so that neither starves. */
@@ -619,7 +636,10 @@ export class Worker implements ExecutionHost {
     this.isBeating = true;
     // Also where the lease is shorter than the poll: it must be renewed in time.
     this.beatTimer.set(Math.min(this.pollPauseMs, this.settings.leaseMs / 4));
-    await this.guard(() => this.look());
+    await this.guard(async () => {
+      await this.look();
+      this.pulse.looked();
+    });
     this.isBeating = false;
     if (!this.beatsAgain) return;
     this.beatsAgain = false;
@@ -658,6 +678,7 @@ export class Worker implements ExecutionHost {
 
   private async attendTo(beat: Beat): Promise<void> {
     if (this.gates.update(beat.gates) || beat.ready) this.claimSoon();
+    else if (!this.isClaiming) this.pulse.claimed();
     if (beat.nextWakeAt !== null) this.wakeAt(beat.nextWakeAt);
     this.ticks.set(beat.nextTickAt);
     this.retention.look();

@@ -1,6 +1,8 @@
+import type { DeadWorker, FleetHealth } from '../engine/health.js';
 import { RUN_STATUSES, type RunStatus } from '../engine/run.js';
-import { fromSqlText } from '../engine/serialization.js';
+import { fromSqlText, toSqlText } from '../engine/serialization.js';
 import type { ActiveRuns, Stats, WorkerInfo } from '../engine/statistics.js';
+import type { BeatRequest } from '../engine/store.js';
 import type { Database } from './database.js';
 import type { Statements } from './statements/all.js';
 
@@ -72,6 +74,25 @@ export class Statistics {
       queues: queues.map(fromSqlText),
       workflows: definitions.map(fromSqlText),
     }));
+  }
+
+  async health(worker: Pick<BeatRequest, 'queues' | 'definitions'> | undefined): Promise<FleetHealth> {
+    interface Row {
+      oldest_ready_ms: number | null;
+      oldest_timer_ms: number | null;
+      live_workers: number;
+      dead_workers: DeadWorker[];
+    }
+    const [row] = await this.database.run<Row>(this.sql.lookAtHealth, [
+      worker?.queues.map(toSqlText) ?? null,
+      worker?.definitions.map(toSqlText) ?? null,
+    ]);
+    const due = [row!.oldest_ready_ms, row!.oldest_timer_ms].filter((ms) => ms !== null);
+    return {
+      oldestDueMs: due.length ? Math.round(Math.max(...due)) : null,
+      liveWorkers: row!.live_workers,
+      deadWorkers: row!.dead_workers.map((dead) => ({ ...dead, deadMs: Math.round(dead.deadMs) })),
+    };
   }
 
   /** What was counted of them is the least that there are. */

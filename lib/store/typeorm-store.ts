@@ -1,4 +1,5 @@
 import type { EntityManager, QueryRunner } from 'typeorm';
+import type { FleetHealth } from '../engine/health.js';
 import type { DatabaseClock } from '../engine/clock.js';
 import { OrchestrationError, ValidationError } from '../engine/errors.js';
 import type { ExplainedEntry } from '../engine/explain.js';
@@ -708,6 +709,10 @@ export class TypeOrmStore implements Store {
 
   stats(): Promise<Stats> {
     return this.called(() => this.statistics.stats());
+  }
+
+  health(worker: Pick<BeatRequest, 'queues' | 'definitions'> | undefined): Promise<FleetHealth> {
+    return this.called(() => this.statistics.health(worker));
   }
 
   workers(): Promise<WorkerInfo[]> {

@@ -2,6 +2,7 @@ import { type CanActivate, type DynamicModule, Module, type Type } from '@nestjs
 import type { MeterProvider, TracerProvider } from '@opentelemetry/api';
 import { DefinitionError } from '../engine/errors.js';
 import { telemetryToken } from '../nest/tokens.js';
+import { OrchestrationHealthIndicator } from './health-indicator.js';
 import { metricsControllerAt } from './metrics-controller.js';
 import { TelemetryHost } from './telemetry-host.js';
 
@@ -43,9 +44,10 @@ export class OrchestrationTelemetryModule {
       providers: [
         { provide: TelemetryHost, useFactory: () => hostOf(options) },
         { provide: telemetryToken(name), inject: [TelemetryHost], useFactory: (host: TelemetryHost) => host.telemetry },
+        OrchestrationHealthIndicator,
       ],
       controllers: path === undefined ? [] : [metricsControllerAt(path, guards)],
-      exports: [telemetryToken(name)],
+      exports: [telemetryToken(name), OrchestrationHealthIndicator],
     };
   }
 }

@@ -377,6 +377,7 @@ describe('With 100,000 runs', () => {
     acceptOffer: [...input, 1, null],
     refuseAnswer: [...input, 1, '[]'],
     expireInput: input.slice(0, 4),
+    lookAtHealth: [null, null],
     tableSizes: ['orchestration'],
     countRuns: [],
     countActiveRuns: [],

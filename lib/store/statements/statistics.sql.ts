@@ -1,3 +1,5 @@
+import { isOneOf, urgency } from './statement.js';
+
 /** The tables of the engine. Takes: schema. */
 const tableSizes = `
 select c.relname as name, greatest(c.reltuples, 0)::float8 as rows, pg_table_size(c.oid)::float8 as data_bytes,
@@ -56,4 +58,64 @@ select w.id, w.host, w.pid, w.started_at, w.heartbeat_at, w.expires_at > @schema
 from @schema.worker w
 order by w.started_at, w.id`;
 
-export const statisticsStatements = { tableSizes, countRuns, countActiveRuns, statusFrequencies, listWorkers };
+const AGE_MS = (time: string) => `extract(epoch from @schema.engine_now() - ${time})::float8 * 1000`;
+
+/**
+ * How the fleet is, at a cost that does not grow with what waits: of each queue that is not paused the run that is next, the first timer
+ * that is due, and workers that are dead and still have runs.
+ * Takes: queues and definitions, or null for those of all live workers. Locks nothing.
+ */
+const lookAtHealth = `
+with live as (
+  select queues, definitions
+  from @schema.worker
+  where expires_at > @schema.engine_now()
+),
+served as materialized (
+  select
+    coalesce($1::text[], array(select distinct unnest(queues) from live)) as queues,
+    coalesce($2::text[], array(select distinct unnest(definitions) from live)) as definitions
+)
+select
+  (
+    select max(${AGE_MS('head.ready_at')})
+    from served
+    cross join unnest(served.queues) as queue(name)
+    cross join lateral (
+      select r.ready_at
+      from @schema.run r
+      where r.queue = queue.name
+        and r.ready_at is not null
+        and not r.paused
+        and ${isOneOf('r', 'served.definitions')}
+      order by ${urgency('r')}, r.id
+      limit 1
+    ) head
+    where not exists (select from @schema.queue q where q.name = queue.name and q.paused)
+  ) as oldest_ready_ms,
+  (
+    select ${AGE_MS('r.wake_at')}
+    from @schema.run r
+    where r.wake_at <= @schema.engine_now()
+      and not r.paused
+    order by r.wake_at
+    limit 1
+  ) as oldest_timer_ms,
+  (select count(*)::int from live) as live_workers,
+  (
+    select coalesce(json_agg(json_build_object(
+      'id', w.id, 'host', w.host, 'pid', w.pid, 'deadMs', ${AGE_MS('greatest(w.heartbeat_at, w.expires_at)')}
+    ) order by w.id), '[]')
+    from @schema.worker w
+    where w.expires_at <= @schema.engine_now()
+      and exists (select from @schema.run r where r.worker_id = w.id and r.status = 'running')
+  ) as dead_workers`;
+
+export const statisticsStatements = {
+  lookAtHealth,
+  tableSizes,
+  countRuns,
+  countActiveRuns,
+  statusFrequencies,
+  listWorkers,
+};
