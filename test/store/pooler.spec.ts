@@ -111,9 +111,9 @@ const Calling = workflow<void, string>('calling', ({ children }) =>
     expect(await other.orchestrator.result(run.id)).toBe('done');
   });
 
-  it('finds in some tens of ms what another process does while there is something to find', async () => {
-    const app = await start([Calling], { worker: { queues: ['default'] } });
-    await start([Elsewhere], { worker: { queues: ['elsewhere'] } });
+  it('finds soon what another process does, although its regular look is rare', async () => {
+    const app = await start([Calling], { worker: { queues: ['default'], pollInterval: '30s', lease: '60s' } });
+    await start([Elsewhere], { worker: { queues: ['elsewhere'], pollInterval: '30s', lease: '60s' } });
     await app.orchestrator.execute(Calling, undefined);
     const times: number[] = [];
 
@@ -123,7 +123,7 @@ const Calling = workflow<void, string>('calling', ({ children }) =>
       times.push(performance.now() - startedAt);
     }
 
-    expect(times.sort((a, b) => a - b)[2]).toBeLessThan(500);
+    expect(times.sort((a, b) => a - b)[2]).toBeLessThan(5_000);
   });
 
   it('is told at once with a listenUrl, and warns of nothing', async () => {
