@@ -133,11 +133,12 @@ export class EngineHost
       migrate: mayMigrate = process.env['NODE_ENV'] !== 'production',
     } = this.options;
     const database = await Database.open(await connectionFor(this.options, dataSource), schema);
+    let store: TypeOrmStore | undefined;
     try {
       await migrate(database, mayMigrate);
       const clock = new DatabaseClock();
       const serializer = new PayloadSerializer(payload?.maxBytes ?? DEFAULT_MAX_BYTES, payload?.codec);
-      const store = new TypeOrmStore(database, serializer, clock, toStartLimit(this.options));
+      store = new TypeOrmStore(database, serializer, clock, toStartLimit(this.options));
       await store.listen(this.options.listenUrl, (message) => this.logger.warn(message));
       const worker = toWorkerSettings(this.options, registry);
       await store.queues.configure(configuredLimits(this.options, worker?.queues));
@@ -155,7 +156,8 @@ export class EngineHost
       });
       return { engine, store };
     } catch (error) {
-      await database.close();
+      // The listener's connection too, for which the pool would wait.
+      await (store ?? database).close();
       throw error;
     }
   }
