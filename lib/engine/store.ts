@@ -448,6 +448,8 @@ export interface CommitResult {
   /** The new children that were made; one that is missing was refused because its parent is being cancelled. */
   children: { id: string; status: RunStatus; deadline: number | null }[];
   cancelled: CancelResult | null;
+  /** Queues on which runs that are waited for from now on can be claimed; a claim that came in between has skipped those. */
+  readyOn: string[];
   /** The database's time. */
   at: number;
 }

@@ -572,6 +572,7 @@ export class Worker implements ExecutionHost {
     }
     for (const run of result.runs) if (run.watched && isTerminal(run.status)) this.hints.ended(run.id);
     if (result.cancelled) this.noticeCancelled(result.cancelled);
+    for (const queue of result.readyOn) this.announceReady(queue);
   }
 
   /** Runs that a cancellation has reached: those here are told at once, others by a hint. */

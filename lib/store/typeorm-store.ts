@@ -377,7 +377,10 @@ export class TypeOrmStore implements Store {
         if (effects!.supersedes.length) await run(this.sql.supersedeRuns, [effects!.supersedes, runId, epoch]);
         const result = await this.commitOn(run, [write], placement);
         const [owned] = result.runs;
-        if (owned) result.cancelled = await this.applyEffects(run, write, effects!, owned.status);
+        if (owned) {
+          result.readyOn = await this.awaitEnds(run, runId, effects!);
+          result.cancelled = await this.applyEffects(run, write, effects!, owned.status);
+        }
         if (write.move?.to === 'continued' && !owned?.cancel) await this.continueRun(run, write, result);
         return result;
       }),
@@ -394,6 +397,16 @@ export class TypeOrmStore implements Store {
     result.runs = [{ id: runId, status: 'running', wakes: row.wakes, cancel: null, watched: false, next }];
   }
 
+  /** Returns the queues on which what is waited for can be claimed. */
+  private async awaitEnds(run: Run, runId: string, { awaits, watches }: Effects): Promise<string[]> {
+    interface Awaited {
+      ready_on: string | null;
+    }
+    const children = awaits.length ? await run<Awaited>(this.sql.awaitChildren, [runId, awaits]) : [];
+    const others = watches.length ? await run<Awaited>(this.sql.watchRuns, [runId, watches]) : [];
+    return queuesOf([...children, ...others]);
+  }
+
   private async applyEffects(
     run: Run,
     write: RunWrite,
@@ -402,9 +415,7 @@ export class TypeOrmStore implements Store {
   ): Promise<CancelResult | null> {
     const { runId } = write;
     await this.inputs.applyEffects(run, write, effects);
-    if (effects.awaits.length) await run(this.sql.awaitChildren, [runId, effects.awaits]);
     if (effects.compensation) await run(this.sql.markCompensation, [runId, effects.compensation]);
-    if (effects.watches.length) await run(this.sql.watchRuns, [runId, effects.watches]);
     const cancels = [...effects.cancels];
     if (effects.closesChildren && (status === 'completed' || status === 'failed')) {
       const closing = await run<{ id: string }>(this.sql.closingChildren, [runId]);
@@ -440,7 +451,14 @@ export class TypeOrmStore implements Store {
   }
 
   private toCommitResult(rows: CommitRow[], writes: readonly RunWrite[]): CommitResult {
-    const result: CommitResult = { runs: [], woken: [], children: [], cancelled: null, at: this.clock.now() };
+    const result: CommitResult = {
+      runs: [],
+      woken: [],
+      children: [],
+      cancelled: null,
+      readyOn: [],
+      at: this.clock.now(),
+    };
     const told = new Map<string, CommittedRun>();
     let owned = 0;
     for (const row of rows) {
@@ -649,8 +667,7 @@ export class TypeOrmStore implements Store {
     );
     const ends = (await this.called(() => this.database.run<RunEndRow>(this.sql.loadEnds, [known]))).map(endFromRow);
     const seen = new Set([...active, ...ends].map(({ id }) => id));
-    const readyOn = new Set(active.flatMap(({ ready_on: queue }) => (queue === null ? [] : [fromSqlText(queue)])));
-    return { ends, unknown: runIds.filter((id) => !seen.has(id)), readyOn: [...readyOn] };
+    return { ends, unknown: runIds.filter((id) => !seen.has(id)), readyOn: queuesOf(active) };
   }
 
   async announce({ queues, workers, ended, gates }: Hints): Promise<void> {
@@ -819,6 +836,10 @@ function wrongManager(message: string): ValidationError {
 function movedAsAsked({ runId, move, seenWakes }: RunWrite): CommittedRun {
   const status = move && move.to !== 'continued' ? move.to : 'running';
   return { id: runId, status, wakes: seenWakes, cancel: null, watched: false, next: undefined };
+}
+
+function queuesOf(runs: readonly { ready_on: string | null }[]): string[] {
+  return [...new Set(runs.flatMap(({ ready_on: queue }) => (queue === null ? [] : [fromSqlText(queue)])))];
 }
 
 function pollsOnly(address: string): string {

@@ -108,6 +108,37 @@ it('a run that a claim has skipped, because somebody begins to wait for its resu
   expect(await result).toBe('done');
 }, 20_000);
 
+it('a child that a claim has skipped, because its parent begins to wait for it, is claimed after that', async () => {
+  const release = new Barrier();
+  const Child = workflow({ name: 'child', queue: 'busy' }, ({ ctx }) => ctx.step('work', () => 'from the child'));
+  const Parent = workflow('parent', async ({ ctx, children }) => {
+    const child = await children.start(Child, undefined);
+    await ctx.step('until it may be waited for', () => release.pass());
+    return child.result();
+  });
+  const poll = { pollInterval: '30s' } as const;
+  const app = await startApp({
+    database: opened.database,
+    providers: [Parent, Child],
+    options: { worker: { ...poll, queues: ['default'] } },
+  });
+  const parent = await app.orchestrator.start(Parent, undefined);
+  await release.reached();
+  const { items } = await app.orchestrator.listChildren(parent.id);
+  const rows = await HeldRows.hold(opened.database, items[0]!.id);
+  await startApp({
+    database: opened.database,
+    providers: [Parent, Child],
+    options: { worker: { ...poll, queues: ['busy'] } },
+  });
+  release.open();
+  await rows.untilWaiting(1);
+
+  await rows.release();
+
+  expect(await parent.result()).toBe('from the child');
+}, 20_000);
+
 /** Keeps the replies to commits with such a write back, after the database has made them, until the barrier opens. */
 async function holdReplies(
   app: TestApp,

@@ -235,7 +235,10 @@ select 'child', r.id, r.status, null, null, null, null, null, null, null, extrac
 from @schema.run r
 where r.id = any((select ${childIds}::uuid[])::uuid[])`;
 
-/** Own children whose end shall wake their parent from now on. Takes: parent id, child ids. Locks the children, in the order of ids. */
+/**
+ * Own children whose end shall wake their parent from now on. Takes: parent id, child ids. Locks the children, in the order of ids.
+ * Returns on which queue each is claimable: a claim skips what is locked here, so it has to be made again.
+ */
 const awaitChildren = `
 with target as (
   select id
@@ -248,9 +251,10 @@ with target as (
 update @schema.run r
 set awaited = true
 from target
-where r.id = target.id`;
+where r.id = target.id
+returning case when r.ready_at is not null then r.queue end as ready_on`;
 
-/** Other runs whose end shall wake a run from now on. Takes: the waiting run, the others. Locks the others. */
+/** Other runs whose end shall wake a run from now on. Takes: the waiting run, the others. Locks the others. Returns: as awaitChildren. */
 const watchRuns = `
 with target as (
   select id
@@ -264,12 +268,16 @@ wanted as (
   set watched = true
   from target
   where r.id = target.id
-  returning r.id
+  returning r.id, case when r.ready_at is not null then r.queue end as ready_on
+),
+watched as (
+  insert into @schema.watch (run_id, watcher_id)
+  select id, $1::uuid
+  from wanted
+  on conflict do nothing
 )
-insert into @schema.watch (run_id, watcher_id)
-select id, $1::uuid
-from wanted
-on conflict do nothing`;
+select ready_on
+from wanted`;
 
 /** Frees the refs of ended children for new ones. Takes: their ids, the parent's id and epoch. Locks the parent, then them. */
 const supersedeRuns = `
