@@ -21,13 +21,23 @@ export function lookAgain(): void {
 export function useLiveness(): boolean {
   const [isLive, setLive] = useState(false);
   useEffect(() => {
-    const close = listen(lookAgain, setLive);
+    let close: (() => void) | undefined;
+    // Only while somebody sees it: a browser has six connections to a server, for all of its tabs.
+    const follow = (): void => {
+      if (document.visibilityState === 'visible') close ??= listen(lookAgain, setLive);
+      else {
+        close?.();
+        close = undefined;
+      }
+      lookAgain();
+    };
+    follow();
     const timer = window.setInterval(lookAgain, LOOK_EVERY_MS);
-    document.addEventListener('visibilitychange', lookAgain);
+    document.addEventListener('visibilitychange', follow);
     return () => {
-      close();
+      close?.();
       window.clearInterval(timer);
-      document.removeEventListener('visibilitychange', lookAgain);
+      document.removeEventListener('visibilitychange', follow);
     };
   }, []);
   return isLive;
