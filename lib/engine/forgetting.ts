@@ -13,7 +13,8 @@ export interface Forgotten {
 
 /**
  * A retry forgets the outcome that the run ended by, with what the code asked for upon receiving it. Outcomes of calls
- * that were made before stay, even if they came later, so that a finished step does not run again.
+ * that were made before stay, even if they came later, so that a finished step does not run again. Of a step that is
+ * forgotten so, what failed in its body is too: its body would come upon that again.
  *
  * What was undone does run again: each completed compensation forgets from the entry that it was registered upon, which is
  * the outcome of its own step. One that failed has undone nothing, and what it belongs to stays. So does the way the run goes at a
@@ -26,7 +27,7 @@ export function whatToForget(recorded: RecordedRun, error: StoredError): Forgott
   const failed = new Set(outcomes.filter(({ kind }) => kind === 'retry').map(attemptOf));
   const isOfTheEnd = (one: RecordedOutcome): boolean =>
     ENDS.has(one.kind) ||
-    (fatal !== undefined && isUpon(fatal, one)) ||
+    (fatal !== undefined && (isUpon(fatal, one) || failedInBodyOf(fatal, one))) ||
     (one.kind === 'attempt' && (failed.has(attemptOf(one)) || (fatal?.kind === 'step' && isNoteOf(fatal, one))));
 
   const [undone, others] = [outcomes.filter(isUndone), outcomes.filter((one) => !isUndone(one))];
@@ -74,6 +75,11 @@ function isUpon(fatal: RecordedOutcome, { seq, afterSeq, status }: RecordedOutco
   return seq === fatal.seq || (seq > fatal.seq && (afterSeq >= fatal.seq || status === 'cancelled'));
 }
 
+/** Whether it is the outcome, and no success, of a call in the body of that step. */
+function failedInBodyOf(fatal: RecordedOutcome, { kind, scope, status }: RecordedOutcome): boolean {
+  return fatal.kind === 'step' && status !== 'completed' && isOutcome(kind) && scope.startsWith(`${pathOf(fatal)}@`);
+}
+
 /** The outcome that the run ended by: its cancellation, or the one whose error the code let through. */
 function findFatal(outcomes: readonly RecordedOutcome[], error: StoredError): RecordedOutcome | undefined {
   const ordered = outcomes.filter((one) => one.scope === '' && isOutcome(one.kind) && !ENDS.has(one.kind));
@@ -81,10 +87,11 @@ function findFatal(outcomes: readonly RecordedOutcome[], error: StoredError): Re
   if (cancelled) return cancelled;
   const unsuccessful = ordered.filter((outcome) => outcome.status !== 'completed').reverse();
   for (let link: StoredError | undefined = error; link; link = link.cause) {
-    const { step, childId, code, signal } = link;
+    const { step, childId, code, signal, input } = link;
     const fatal = unsuccessful.find(({ kind, ...outcome }) => {
       if (kind === 'step') return displayKey(outcome.name, outcome.ordinal) === step;
       if (kind === 'signal') return code === 'SIGNAL_TIMEOUT' && outcome.name === signal;
+      if (kind === 'input') return code === 'INPUT_TIMEOUT' && outcome.name === input;
       return outcome.childId !== null && outcome.childId === childId;
     });
     if (fatal) return fatal;

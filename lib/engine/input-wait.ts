@@ -38,7 +38,7 @@ export class InputWaitCommand extends Command {
 
   begin(): void {
     const { execution, plan } = this;
-    if (plan.timeoutMs !== undefined) this.expiresAt = this.askedAt + plan.timeoutMs;
+    if (plan.timeoutMs !== undefined) this.expiresAt = execution.countsFrom(this) + plan.timeoutMs;
     if (this.expiresAt !== null) execution.fireAt(this, this.expiresAt);
     // What is over in the first pass over the run already is never asked, so nobody can have answered it.
     this.isAsked = !(execution.run.fresh && this.expiresAt !== null && this.expiresAt <= execution.clock.now());

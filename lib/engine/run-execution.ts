@@ -272,6 +272,11 @@ export class RunExecution {
     call.attempt.waits(isWaiting ? 1 : -1);
   }
 
+  /** From when the timeout of a wait counts: a retry of the run gives it its whole time anew. */
+  countsFrom({ askedAt }: Command): number {
+    return Math.max(askedAt, this.run.retriedAt ?? askedAt);
+  }
+
   /** Fires the command at that time, or soon when the run is late for it: what else the code asks for now is to be known by then. */
   fireAt(command: Command, time: number): void {
     command.wakeAt = time;

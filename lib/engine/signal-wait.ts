@@ -34,8 +34,9 @@ class SignalWaitCommand extends Command implements SignalTaker {
   }
 
   begin(): void {
-    if (this.timeoutMs !== undefined) this.execution.fireAt(this, this.askedAt + this.timeoutMs);
-    this.execution.signals.add(this);
+    const { execution, timeoutMs } = this;
+    if (timeoutMs !== undefined) execution.fireAt(this, execution.countsFrom(this) + timeoutMs);
+    execution.signals.add(this);
   }
 
   take(signal: BufferedSignal): void {

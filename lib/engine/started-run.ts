@@ -24,6 +24,7 @@ export function toClaimedRun(run: NewRun, result: StartResult): ClaimedRun {
     generation: 0,
     ancestors: null,
     startedAt: result.at,
+    retriedAt: null,
     deadline: result.deadline,
     cancel: null,
     fresh: true,

@@ -290,6 +290,8 @@ export interface ClaimedRun {
   ancestors: Ancestor[] | null;
   /** When its history begins: the run's start, its continuation, or the beginning of the history that it shares. */
   startedAt: number;
+  /** When it was last retried after its end. */
+  retriedAt: number | null;
   deadline: number | null;
   cancel: CancelMark | null;
   /** Never begun before: it has no history. */

@@ -241,6 +241,7 @@ export interface ClaimRow {
   fresh: boolean;
   ready_at: number | null;
   started_at: number;
+  retried_at: number | null;
   deadline: number | null;
   cancel_requested_at: number | null;
   cancel_reason: string | null;
@@ -270,6 +271,7 @@ export function claimFromRow(row: ClaimRow): ClaimedRun {
     generation: row.generation,
     ancestors: row.ancestors === null ? null : (JSON.parse(row.ancestors) as Ancestor[]),
     startedAt: row.started_at,
+    retriedAt: row.retried_at,
     deadline: row.deadline,
     cancel: cancelFromRow(row.cancel_requested_at, row.cancel_reason),
     fresh: row.fresh,

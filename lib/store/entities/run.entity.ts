@@ -143,6 +143,10 @@ export class RunEntity {
   @Column('timestamptz', { name: 'history_begins_at', nullable: true })
   historyBeginsAt!: Date | null;
 
+  /** When it was last made to go on after its end: what it waits for since before has its whole time from then. */
+  @Column('timestamptz', { name: 'retried_at', nullable: true })
+  retriedAt!: Date | null;
+
   /** The run that it is a fork of, and JSON of Ancestor[]. */
   @Column('uuid', { name: 'forked_from', nullable: true })
   forkedFrom!: string | null;

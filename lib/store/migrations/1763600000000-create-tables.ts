@@ -86,6 +86,7 @@ const UP = [
     recovered_seq integer not null default 0,
     generation integer not null default 0,
     history_begins_at timestamptz,
+    retried_at timestamptz,
     forked_from uuid,
     ancestors text,
     carried_over boolean not null default false,
@@ -242,7 +243,7 @@ const UP = [
     sent_at timestamptz not null,
     constraint signal_pkey primary key (run_id, id)
   )`,
-  `create unique index signal_order on @schema.signal (run_id, name, seq)`,
+  `create unique index signal_order on @schema.signal (run_id, name, seq) where not consumed`,
   // Which signals a run has received.
   `create index history_receipt on @schema.history (run_id, digest) where kind = 'signal'`,
   // What transactions of callers that are still open send; it becomes signals at their commits.

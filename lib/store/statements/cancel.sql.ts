@@ -116,6 +116,7 @@ set status = 'pending',
   cancel_reason = null,
   compensation = 'none',
   paused = r.paused and r.finished_at is null,
+  retried_at = case when r.finished_at is not null then @schema.engine_now() else r.retried_at end,
   deadline = case when r.deadline <= @schema.engine_now() then null else r.deadline end,
   recoveries = 0
 where r.id = $1::uuid

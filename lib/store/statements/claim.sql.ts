@@ -14,6 +14,7 @@ export const MAY_CLAIM = (run: string, workerId: string, definitions: string) =>
 const RUN_FACTS = `r.id, r.workflow, r.version, r.key, r.queue, r.priority, r.tenant, r.attributes, r.input, r.context, r.trace,
   r.parent_id, r.awaited, r.root_id, r.depth, r.epoch, r.wakes, r.recoveries, r.generation, r.ancestors,
   extract(epoch from coalesce(r.history_begins_at, r.started_at))::float8 * 1000 as started_at,
+  extract(epoch from r.retried_at)::float8 * 1000 as retried_at,
   extract(epoch from r.deadline)::float8 * 1000 as deadline,
   extract(epoch from r.cancel_requested_at)::float8 * 1000 as cancel_requested_at, r.cancel_reason,
   extract(epoch from @schema.engine_now())::float8 * 1000 as at`;
