@@ -250,6 +250,12 @@ describe('the signals of a run that has continued', () => {
     for (const word of ['four', 'five']) await app.orchestrator.signal(run.id, 'word', word, { id: word });
 
     expect(await app.orchestrator.result(run.id)).toEqual(['one', 'two', 'three', 'four', 'five']);
+    // What was read is not kept for as long as the run goes on.
+    const { rows } = await client.query(
+      'select distinct payload from orchestration.signal where run_id = $1 and consumed',
+      [run.id],
+    );
+    expect(rows).toEqual([{ payload: null }]);
   });
 });
 

@@ -205,6 +205,19 @@ describe('Limits of a queue', () => {
     expect(order.slice(0, 12)).toEqual(expect.arrayContaining(['small-0', 'small-1', 'nobody-0', 'nobody-1']));
   });
 
+  it('a fork takes its turn at once, like every other run', async () => {
+    const { Job, barrier } = heldJobs();
+    barrier.open();
+    const options = { queues: { jobs: { concurrencyPerTenant: 1 } } };
+    const { orchestrator } = await startApp({ database, providers: [Job], options });
+    const original = await orchestrator.start(Job, 'original', { tenant: 'one' });
+    await original.result({ timeout: '5s' });
+
+    const fork = await orchestrator.fork(original.id, { fromStep: 'work', input: 'fork' });
+
+    expect(await fork.result({ timeout: '5s' })).toBe('fork');
+  });
+
   it('more tenants than one claim looks at all get their turn', async () => {
     const { Job, barrier, order } = heldJobs();
     barrier.open();

@@ -2,7 +2,7 @@ import { Column, Entity, Index, PrimaryColumn } from 'typeorm';
 
 /** A signal that a run has got. That it was received is in the run's history. */
 @Entity('signal')
-@Index('signal_order', ['runId', 'name', 'seq'], { unique: true })
+@Index('signal_order', ['runId', 'name', 'seq'], { unique: true, where: 'NOT consumed' })
 export class SignalEntity {
   @PrimaryColumn('uuid', { name: 'run_id' })
   runId!: string;
@@ -25,7 +25,7 @@ export class SignalEntity {
   @Column('boolean', { name: 'for_waits', default: false })
   forWaits!: boolean;
 
-  /** It was received, and the history that says so is no longer there. */
+  /** It was received, and the history that says so is no longer there. Its payload is gone; its id still counts. */
   @Column('boolean', { default: false })
   consumed!: boolean;
 

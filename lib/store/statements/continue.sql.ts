@@ -2,7 +2,7 @@
  * Lets a run begin anew, in the transaction of the write that asks for it, which has locked the run. The run stays where it
  * runs, under a new epoch, so that nothing of the old generation can be written any more. One statement decides for each
  * child, by its latest version, whether it has ended and frees its ref, or is carried over. Which signals were read was in the
- * history; now it is with the signals.
+ * history; now it is with the signals, of which nothing stays but their ids: a run that goes on for ever must not grow.
  * Takes: run id, input, the generation and the epoch that ask. Locks the children.
  * Returns: the new generation, also when it is there already: then this is a repetition after a lost reply. Nothing when the
  * run is another worker's by now.
@@ -31,7 +31,8 @@ forgotten as (
 ),
 read as (
   update @schema.signal s
-  set consumed = true
+  set consumed = true,
+    payload = null
   from continued
   join @schema.history h on h.run_id = continued.id and h.kind = 'signal'
   where s.run_id = continued.id

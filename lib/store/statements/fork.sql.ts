@@ -1,3 +1,4 @@
+import { GATED_QUEUES } from './statement.js';
 import { WOKEN } from './wake.sql.js';
 
 /** A run that is to be forked. Takes: run id. Locks it against its owner's writes, so that its history is read as of one moment. */
@@ -18,12 +19,12 @@ const forkRun = `
 with r as (
   insert into @schema.run (
     id, workflow, version, status, queue, priority, tenant, label, attributes, context, trace, input, input_digest,
-    root_id, depth, ready_at, deadline, created_at, started_at, generation, history_begins_at, forked_from, ancestors
+    root_id, depth, gated, ready_at, deadline, created_at, started_at, generation, history_begins_at, forked_from, ancestors
   )
   select $2::uuid, workflow, version, 'pending', queue, priority, tenant, label, attributes, context, $9::text,
     case when $5::bool then $6::text else input end,
     case when $5::bool then $7::text else input_digest end,
-    $2::uuid, 1, @schema.engine_now(), @schema.engine_now() + (deadline - created_at), @schema.engine_now(), @schema.engine_now(),
+    $2::uuid, 1, queue in (${GATED_QUEUES}), @schema.engine_now(), @schema.engine_now() + (deadline - created_at), @schema.engine_now(), @schema.engine_now(),
     generation, case when $4::int > 0 then coalesce(history_begins_at, started_at) end, id, $8::text
   from @schema.run
   where id = $1::uuid
