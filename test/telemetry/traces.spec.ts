@@ -126,9 +126,9 @@ describe('the trace of a family', () => {
     await spans.inSpan('POST /payments', async () => {
       const many = await orchestrator.startMany(Payment, [{ input: undefined }, { input: undefined }]);
       const one = await orchestrator.signalWithStart(Payment, undefined, Go, undefined, { key: 'one' });
-      const forked = await orchestrator.fork((await orchestrator.start(Payment, undefined, { key: 'two' })).id, {
-        fromStep: await one.result().then(() => 'pay'),
-      });
+      const original = await orchestrator.start(Payment, undefined, { key: 'two' });
+      await original.result();
+      const forked = await orchestrator.fork(original.id, { fromStep: 'pay' });
       await Promise.all([...many, one, forked].map((run) => run.result()));
     });
     await app.close();
