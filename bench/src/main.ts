@@ -6,7 +6,14 @@ import pg from 'pg';
 import { type Floor, measureFloor } from './floor.js';
 import { latencies, median, percentile, spread, throughput } from './statistics.js';
 import { measureParked } from './parked.js';
-import { LimitedWorkflow, OneStepWorkflow, ParentWorkflow, TenStepsWorkflow, WORKFLOWS } from './workflows.js';
+import {
+  DistantParentWorkflow,
+  LimitedWorkflow,
+  OneStepWorkflow,
+  ParentWorkflow,
+  TenStepsWorkflow,
+  WORKFLOWS,
+} from './workflows.js';
 
 /*
  * A quick benchmark: `npm run bench`. Each number is the median of several rounds, beside what the database itself does in
@@ -45,6 +52,12 @@ async function main(): Promise<void> {
       'idle parent → child → parent',
       await latencies(500, (item) => orchestrator.execute(ParentWorkflow, item)),
     );
+    const elsewhere = await startApp(url, ['elsewhere']);
+    reportLatency(
+      'idle parent → child in another worker → parent',
+      await latencies(200, (item) => orchestrator.execute(DistantParentWorkflow, item)),
+    );
+    await elsewhere.close();
   } finally {
     await app.close();
   }
@@ -88,12 +101,12 @@ function reportLatency(name: string, times: number[]): void {
   console.log(`${name}: p50 ${median(times).toFixed(2)} ms, p99 ${percentile(times, 0.99).toFixed(2)} ms`);
 }
 
-function startApp(url: string) {
+function startApp(url: string, queues = ['default', 'limited']) {
   @Module({
     imports: [
       OrchestrationModule.forRoot({
         connection: { type: 'postgres', url },
-        worker: { concurrency: IN_FLIGHT },
+        worker: { concurrency: IN_FLIGHT, queues },
         queues: { limited: { concurrency: IN_FLIGHT, concurrencyPerTenant: IN_FLIGHT } },
       }),
     ],

@@ -60,4 +60,21 @@ export class LimitedWorkflow {
   }
 }
 
-export const WORKFLOWS = [OneStepWorkflow, TenStepsWorkflow, ParentWorkflow, ParkedWorkflow, LimitedWorkflow];
+/** A parent whose child is executed by another worker. */
+@Workflow('distant-parent')
+export class DistantParentWorkflow {
+  constructor(private readonly children: ChildOrchestrator) {}
+
+  async run(value: number): Promise<number> {
+    return this.children.call(OneStepWorkflow, value, { queue: 'elsewhere' });
+  }
+}
+
+export const WORKFLOWS = [
+  OneStepWorkflow,
+  TenStepsWorkflow,
+  ParentWorkflow,
+  ParkedWorkflow,
+  LimitedWorkflow,
+  DistantParentWorkflow,
+];

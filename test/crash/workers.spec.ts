@@ -48,33 +48,40 @@ async function startTwo(first: WorkerOptions, second: WorkerOptions): Promise<[W
 const began = (step: string) => (event: WorkerEvent) => event.event === 'began' && event.step === step;
 
 describe('a worker that is killed', () => {
-  it('with 200 runs in flight: another finishes them within lease + 2 s, attempts not burnt (scenario 61)', async () => {
-    const options = { concurrency: 250 };
-    const [victim, other] = await startTwo({ ...options, lease: LEASE_MS }, { ...options, lease: LONG_LEASE });
-    const runs = await client.orchestrator.startMany(
-      'two-steps',
-      Array.from({ length: 200 }, () => ({ input: undefined })),
-    );
-    await victim.until('it executes all', began('held'), 200);
-    // All first outcomes are committed: no body starts before everything that its run did.
-    other.signal('SIGCONT');
+  it.each([
+    ['2 s', LEASE_MS],
+    ['30 s, the default', 30_000],
+  ])(
+    'with 200 runs in flight: another finishes them within lease + 2 s, attempts not burnt (scenario 61): a lease of %s',
+    async (_lease, leaseMs) => {
+      const options = { concurrency: 250 };
+      const [victim, other] = await startTwo({ ...options, lease: leaseMs }, { ...options, lease: LONG_LEASE });
+      const runs = await client.orchestrator.startMany(
+        'two-steps',
+        Array.from({ length: 200 }, () => ({ input: undefined })),
+      );
+      await victim.until('it executes all', began('held'), 200);
+      // All first outcomes are committed: no body starts before everything that its run did.
+      other.signal('SIGCONT');
 
-    await victim.kill();
-    const { rows: killed } = await sql.query<{ at: Date }>('select clock_timestamp() as at');
-    const outputs = await Promise.all(runs.map((run) => run.result()));
+      await victim.kill();
+      const { rows: killed } = await sql.query<{ at: Date }>('select clock_timestamp() as at');
+      const outputs = await Promise.all(runs.map((run) => run.result()));
 
-    expect(outputs).toEqual(runs.map(() => ({ first: victim.pid, held: other.pid })));
-    const { rows } = await sql.query<{ last: Date }>('select max(finished_at) as last from orchestration.run');
-    expect(rows[0]!.last.getTime() - killed[0]!.at.getTime()).toBeLessThan(LEASE_MS + 2_000);
-    const { rows: outcomes } = await sql.query(
-      'select name, attempts, count(*)::int as runs from orchestration.history group by name, attempts order by name',
-    );
-    expect(outcomes).toEqual([
-      { name: 'first', attempts: 1, runs: 200 },
-      { name: 'held', attempts: 1, runs: 200 },
-    ]);
-    expect(other.events.filter(({ step, attempt }) => step === 'first' || attempt > 1)).toEqual([]);
-  });
+      expect(outputs).toEqual(runs.map(() => ({ first: victim.pid, held: other.pid })));
+      const { rows } = await sql.query<{ last: Date }>('select max(finished_at) as last from orchestration.run');
+      expect(rows[0]!.last.getTime() - killed[0]!.at.getTime()).toBeLessThan(leaseMs + 2_000);
+      const { rows: outcomes } = await sql.query(
+        'select name, attempts, count(*)::int as runs from orchestration.history group by name, attempts order by name',
+      );
+      expect(outcomes).toEqual([
+        { name: 'first', attempts: 1, runs: 200 },
+        { name: 'held', attempts: 1, runs: 200 },
+      ]);
+      expect(other.events.filter(({ step, attempt }) => step === 'first' || attempt > 1)).toEqual([]);
+    },
+    120_000,
+  );
 
   it('every time by the same run: that fails as poisoned after the limit, and retry gives it a fresh budget (scenario 13)', async () => {
     const harmless: string[] = [];
