@@ -3,6 +3,7 @@ import { Command, CommanderError, Option } from 'commander';
 import { Database } from '../store/database.js';
 import { type Client, openClient } from './client.js';
 import { addCancelCommand } from './commands/cancel.js';
+import { addDoctorCommand } from './commands/doctor.js';
 import { addInputCommands } from './commands/input.js';
 import { addInspectCommand } from './commands/inspect.js';
 import { addListCommand } from './commands/list.js';
@@ -42,7 +43,7 @@ interface GlobalOptions {
 const COMMANDS = [
   ...[addListCommand, addInspectCommand, addTreeCommand],
   ...[addRunCommand, addCancelCommand, addRetryCommand, addSignalCommand, addInputCommands],
-  ...[addQueuesCommand, addSchedulesCommand, addMigrateCommand],
+  ...[addQueuesCommand, addSchedulesCommand, addMigrateCommand, addDoctorCommand],
 ];
 
 const EXIT_CODES = `

@@ -45,7 +45,8 @@ function schemaOf(queryRunner: QueryRunner): string {
 /** Frozen: what `urgency` of statements/statement.ts says. A step of priority is worth a minute of waiting. */
 const RUN_URGENCY = `(date_part('epoch', ready_at at time zone 'UTC') - priority * 60.0)`;
 
-const UP = [
+/** @internal What it does, in its order. */
+export const UP = [
   // The one clock of the engine. The planner inlines it, so it costs nothing; tests replace it to move time.
   `create function @schema.engine_now() returns timestamptz language sql stable as 'select now()'`,
   `create table @schema.run (

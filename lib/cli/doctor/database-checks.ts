@@ -1,0 +1,107 @@
+import { describeDuration } from '../time-text.js';
+import { type Check, notice, problem } from './finding.js';
+
+const CLOCK_TOLERANCE_MS = 5_000;
+const FUTURE_TOLERANCE_MS = 60_000;
+const CROWDED = 0.9;
+const LONG_TRANSACTION_MS = 3_600_000;
+
+/** What may be wrong with the database, and with the way to it. */
+export const DATABASE_CHECKS: Check[] = [
+  {
+    name: 'read-only',
+    find: async ({ diagnosis }) =>
+      (await diagnosis.server()).isReadOnly
+        ? [
+            problem(
+              'The database takes no writes: it is a standby, or was set read-only.',
+              'Point the apps at the primary; after a failover, at the new one. Workers go on by themselves once they can write.',
+            ),
+          ]
+        : [],
+  },
+  {
+    name: 'clock',
+    find: async ({ diagnosis }) => {
+      const { at, movedMs, aheadMs } = await diagnosis.clock();
+      const hostMs = Date.now() - at;
+      return [
+        ...(Math.abs(movedMs) > 1_000
+          ? [
+              problem(
+                `The engine's clock is ${describeDuration(Math.abs(movedMs))} ${movedMs > 0 ? 'ahead of' : 'behind'} the database's.`,
+                'A test has moved it: drop this schema, or make its function engine_now() return now() again.',
+              ),
+            ]
+          : []),
+        ...(aheadMs !== null && aheadMs > FUTURE_TOLERANCE_MS
+          ? [
+              problem(
+                `What was written last is from the future, by ${describeDuration(aheadMs)}: the database's clock has gone back.`,
+                'Set the clock of the database server (NTP). Until it has caught up, leases and timers take so much longer.',
+              ),
+            ]
+          : []),
+        ...(Math.abs(hostMs) > CLOCK_TOLERANCE_MS
+          ? [
+              notice(
+                `The clock of this machine is ${describeDuration(Math.abs(hostMs))} ${hostMs > 0 ? 'ahead of' : 'behind'} the database's.`,
+                'The engine goes by the database alone; but the ages that this command shows are wrong by that. Set one of them (NTP).',
+              ),
+            ]
+          : []),
+      ];
+    },
+  },
+  {
+    name: 'pooler',
+    find: async ({ engine }) =>
+      engine.store.hearsHints
+        ? []
+        : [
+            problem(
+              'No notification comes through this connection, as behind a pooler in transaction mode: workers that connect like this poll.',
+              'Give the apps a direct connection for notifications (forRoot({ listenUrl })), or a pooler in session mode.',
+            ),
+          ],
+  },
+  {
+    name: 'missing-index',
+    find: async ({ diagnosis }) =>
+      (await diagnosis.lostIndexes()).map(({ name, statement, isInvalid }) =>
+        problem(
+          `The index ${name} is ${isInvalid ? 'not valid' : 'missing'}: statements that need it read whole tables.`,
+          `${isInvalid ? 'Drop it, and make it again' : 'Make it again'}: ${statement};`,
+        ),
+      ),
+  },
+  {
+    name: 'connections',
+    find: async ({ diagnosis }) => {
+      const { connections, maxConnections } = await diagnosis.server();
+      return connections < CROWDED * maxConnections
+        ? []
+        : [
+            problem(
+              `${connections} of the ${maxConnections} connections that the server allows are in use.`,
+              'Raise max_connections, make the pools of the apps smaller, or put a pooler in between (each engine has up to 8).',
+            ),
+          ];
+    },
+  },
+  {
+    name: 'long-transaction',
+    find: async ({ diagnosis }) => {
+      const { oldestTransactionAt: since } = await diagnosis.server();
+      const ageMs = since ? Date.now() - since.getTime() : 0;
+      return ageMs < LONG_TRANSACTION_MS
+        ? []
+        : [
+            notice(
+              `A transaction has been open for ${describeDuration(ageMs)}: what was updated or deleted since then cannot be cleaned up.`,
+              'Find it in pg_stat_activity (xact_start), and end it. A transactional step should take seconds.',
+            ),
+          ];
+    },
+  },
+];
