@@ -3,6 +3,7 @@ import { Command, CommanderError, Option } from 'commander';
 import { Database } from '../store/database.js';
 import { type Client, openClient } from './client.js';
 import { addCancelCommand } from './commands/cancel.js';
+import { addCleanupCommand } from './commands/cleanup.js';
 import { addDoctorCommand } from './commands/doctor.js';
 import { addInputCommands } from './commands/input.js';
 import { addInspectCommand } from './commands/inspect.js';
@@ -13,7 +14,9 @@ import { addRetryCommand } from './commands/retry.js';
 import { addRunCommand } from './commands/run.js';
 import { addSchedulesCommand } from './commands/schedules.js';
 import { addSignalCommand } from './commands/signal.js';
+import { addStatusCommand } from './commands/status.js';
 import { addTreeCommand } from './commands/tree.js';
+import { addWorkersCommand } from './commands/workers.js';
 import { findConnection } from './connection.js';
 import { EXIT, exitCodeOf } from './exit-code.js';
 import { harmless, Output } from './output.js';
@@ -41,9 +44,10 @@ interface GlobalOptions {
 }
 
 const COMMANDS = [
-  ...[addListCommand, addInspectCommand, addTreeCommand],
+  ...[addStatusCommand, addListCommand, addInspectCommand, addTreeCommand],
   ...[addRunCommand, addCancelCommand, addRetryCommand, addSignalCommand, addInputCommands],
-  ...[addQueuesCommand, addSchedulesCommand, addMigrateCommand, addDoctorCommand],
+  ...[addQueuesCommand, addSchedulesCommand, addWorkersCommand],
+  ...[addMigrateCommand, addCleanupCommand, addDoctorCommand],
 ];
 
 const EXIT_CODES = `

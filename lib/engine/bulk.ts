@@ -21,6 +21,8 @@ export interface BulkRequest {
 export interface BulkOptions {
   /** Only counts. */
   dryRun?: boolean;
+  /** Called after each batch with what was done so far. */
+  onProgress?: (soFar: Readonly<BulkResult>) => void;
 }
 
 export interface BulkResult {
@@ -53,6 +55,7 @@ export async function bulk(engine: Engine, request: BulkRequest, options: BulkOp
     const ids = await engine.store.matching({ ...filter, cursor }, PAGE);
     result.matched += ids.length;
     result.done += await act(engine, request.action, ids);
+    options.onProgress?.(result);
     cursor = ids.at(-1);
     more = ids.length === PAGE;
   }
@@ -101,7 +104,7 @@ function check(request: BulkRequest, options: BulkOptions): void {
   const { filter, action } = request;
   const issues: { message: string; path: string[] }[] = [
     ...unknown(request, ['filter', 'action']),
-    ...unknown(options, ['dryRun']),
+    ...unknown(options, ['dryRun', 'onProgress']),
     ...paging(filter),
   ];
   if (!Object.hasOwn(STATUSES, action))

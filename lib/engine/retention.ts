@@ -20,6 +20,12 @@ export interface SweepPosition {
   after: { finishedAt: string; id: string } | undefined;
 }
 
+/** A batch of a sweep: where to go on, undefined at the end, and how many runs went. */
+export interface Sweep {
+  next: SweepPosition | undefined;
+  deleted: number;
+}
+
 export interface RetentionStore {
   /** Notes how long runs of these workflows are kept, whatever their end; null: as the defaults say. */
   declare(keptMs: ReadonlyMap<string, number | null>): Promise<void>;
@@ -27,7 +33,7 @@ export interface RetentionStore {
    * Deletes families that are past their time, a batch from there on; undefined: from the beginning. Gives where to go on, or
    * undefined at the end. `busy`: another process is at it.
    */
-  sweep(kept: KeptFor, from: SweepPosition | undefined): Promise<{ next: SweepPosition | undefined } | 'busy'>;
+  sweep(kept: KeptFor, from: SweepPosition | undefined): Promise<Sweep | 'busy'>;
 }
 
 const OPTIONS = ['completed', 'failed', 'cancelled'] satisfies TerminalStatus[];

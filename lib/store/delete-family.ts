@@ -31,8 +31,8 @@ export async function deleteFamily(run: Run, sql: Statements, runId: string): Pr
   return { hindrance: undefined };
 }
 
-/** Deletes whole families, by their roots, but for those with an active member, or one that an active run needs. */
-export async function deleteFamilies(run: Run, sql: Statements, rootIds: readonly string[]): Promise<void> {
+/** Deletes whole families, by their roots, but for those with an active member, or one that an active run needs. Gives the number of runs. */
+export async function deleteFamilies(run: Run, sql: Statements, rootIds: readonly string[]): Promise<number> {
   const members = await lockFamilies(run, sql, rootIds);
   const rootOf = new Map(members.map(({ id, root_id }) => [id, root_id]));
   const kept = new Set(members.filter(({ status }) => !isTerminal(status)).map(({ root_id }) => root_id));
@@ -40,14 +40,15 @@ export async function deleteFamilies(run: Run, sql: Statements, rootIds: readonl
   for (const { needs } of users) kept.add(rootOf.get(needs)!);
   const ids = members.filter(({ root_id }) => !kept.has(root_id)).map(({ id }) => id);
   await run(sql.deleteRuns, [ids]);
+  return ids.length;
 }
 
-/** Deletes runs that this transaction has locked, but for those that an active run needs. False: all of them are needed. */
-export async function deleteUnneeded(run: Run, sql: Statements, ids: readonly string[]): Promise<boolean> {
+/** Deletes runs that this transaction has locked, but for those that an active run needs. Gives their number. */
+export async function deleteUnneeded(run: Run, sql: Statements, ids: readonly string[]): Promise<number> {
   const needed = new Set((await run<User>(sql.findUsers, [[], ids])).map(({ needs }) => needs));
   const unneeded = ids.filter((id) => !needed.has(id));
   await run(sql.deleteRuns, [unneeded]);
-  return unneeded.length > 0;
+  return unneeded.length;
 }
 
 /** Again until it finds nobody new: a member that was retried while this waited for its lock may have started a child. */

@@ -13,13 +13,6 @@ export interface ClockFacts {
   aheadMs: number | null;
 }
 
-export interface ServerFacts {
-  isReadOnly: boolean;
-  maxConnections: number;
-  connections: number;
-  oldestTransactionAt: Date | undefined;
-}
-
 interface RunFacts {
   id: string;
   workflow: string;
@@ -42,20 +35,10 @@ export class Diagnosis {
     return { at: row!.at, movedMs: row!.moved_ms, aheadMs: row!.ahead_ms };
   }
 
-  async server(): Promise<ServerFacts> {
-    interface Row {
-      is_read_only: boolean;
-      max_connections: number;
-      connections: number;
-      oldest_transaction_at: number | null;
-    }
-    const [row] = await this.database.run<Row>(this.sql.describeServer, []);
-    return {
-      isReadOnly: row!.is_read_only,
-      maxConnections: row!.max_connections,
-      connections: row!.connections,
-      oldestTransactionAt: toDate(row!.oldest_transaction_at),
-    };
+  /** A standby, or set to be so. */
+  async isReadOnly(): Promise<boolean> {
+    const [row] = await this.database.run<{ is_read_only: boolean }>(this.sql.askReadOnly, []);
+    return row!.is_read_only;
   }
 
   /** Indexes that are not there, or that a failed `create index concurrently` has left unusable. */

@@ -1,4 +1,4 @@
-import type { KeptFor, RetentionStore, SweepPosition } from '../engine/retention.js';
+import type { KeptFor, RetentionStore, Sweep, SweepPosition } from '../engine/retention.js';
 import { toSqlText } from '../engine/serialization.js';
 import { CALL_PATIENCE_MS, type Database, type Run } from './database.js';
 import { deleteFamilies, deleteUnneeded } from './delete-family.js';
@@ -27,36 +27,31 @@ export class StoredRetention implements RetentionStore {
     await this.database.persistently(() => this.database.run(this.sql.declareRetention, parameters), CALL_PATIENCE_MS);
   }
 
-  sweep(kept: KeptFor, from: SweepPosition | undefined): Promise<{ next: SweepPosition | undefined } | 'busy'> {
+  sweep(kept: KeptFor, from: SweepPosition | undefined): Promise<Sweep | 'busy'> {
     return this.database.persistently(() => this.database.transaction((run) => this.sweepLocked(run, kept, from)));
   }
 
-  private async sweepLocked(
-    run: Run,
-    kept: KeptFor,
-    from: SweepPosition | undefined,
-  ): Promise<{ next: SweepPosition | undefined } | 'busy'> {
+  private async sweepLocked(run: Run, kept: KeptFor, from: SweepPosition | undefined): Promise<Sweep | 'busy'> {
     const [lock] = await run<{ locked: boolean }>(this.sql.lockSweep, [
       `orchestration:${this.database.schema}:retention`,
     ]);
-    return lock!.locked ? { next: await this.sweepBatch(run, kept, from) } : 'busy';
+    return lock!.locked ? this.sweepBatch(run, kept, from) : 'busy';
   }
 
-  private async sweepBatch(
-    run: Run,
-    kept: KeptFor,
-    from: SweepPosition | undefined,
-  ): Promise<SweepPosition | undefined> {
+  private async sweepBatch(run: Run, kept: KeptFor, from: SweepPosition | undefined): Promise<Sweep> {
+    let deleted = 0;
     let position = from ?? (await this.nextGroup(run));
     for (let groups = 0; position && groups < BATCH.groups; groups++) {
       const roots = await this.oldRoots(run, kept, position);
-      const last = roots.length ? await this.deleteExpired(run, kept, roots) : undefined;
+      const batch = roots.length ? await this.deleteExpired(run, kept, roots) : undefined;
+      const last = batch?.last;
+      deleted += batch?.deleted ?? 0;
       const isAtEnd = roots.length < BATCH.roots && last === roots.at(-1);
       if (isAtEnd) position = await this.nextGroup(run, position);
       else if (last) position = { ...position, after: { finishedAt: last.finished_at, id: last.id } };
       if (roots.length) break;
     }
-    return position;
+    return { next: position, deleted };
   }
 
   private async nextGroup(run: Run, before?: SweepPosition): Promise<SweepPosition | undefined> {
@@ -70,8 +65,12 @@ export class StoredRetention implements RetentionStore {
     return run<OldRoot>(this.sql.findOldRoots, parameters);
   }
 
-  /** As many of them as one transaction shall delete; gives the last root that is dealt with, or undefined. */
-  private async deleteExpired(run: Run, kept: KeptFor, roots: readonly OldRoot[]): Promise<OldRoot | undefined> {
+  /** As many of them as one transaction shall delete; gives the last root that is dealt with, or undefined, and how many runs went. */
+  private async deleteExpired(
+    run: Run,
+    kept: KeptFor,
+    roots: readonly OldRoot[],
+  ): Promise<{ last: OldRoot | undefined; deleted: number }> {
     const expired = new Map(
       (
         await run<{ id: string; members: number }>(this.sql.expiredFamilies, [
@@ -86,15 +85,17 @@ export class StoredRetention implements RetentionStore {
       if (runs > BATCH.runs) break;
       dealtWith++;
     }
-    if (dealtWith === 0) return (await this.deleteLeaves(run, roots[0]!.id)) ? undefined : roots[0];
+    if (dealtWith === 0) {
+      const leaves = await this.deleteLeaves(run, roots[0]!.id);
+      return { last: leaves > 0 ? undefined : roots[0], deleted: leaves };
+    }
     const batch = roots.slice(0, dealtWith);
     const rootIds = batch.map(({ id }) => id).filter((id) => expired.has(id));
-    if (rootIds.length) await deleteFamilies(run, this.sql, rootIds);
-    return batch.at(-1);
+    return { last: batch.at(-1), deleted: rootIds.length ? await deleteFamilies(run, this.sql, rootIds) : 0 };
   }
 
-  /** A family that is too large for one transaction loses its leaves first. False: it has none that can go. */
-  private async deleteLeaves(run: Run, rootId: string): Promise<boolean> {
+  /** A family that is too large for one transaction loses its leaves first. Gives their number; 0: it has none that can go. */
+  private async deleteLeaves(run: Run, rootId: string): Promise<number> {
     for (let parent: string | undefined = rootId; parent;) {
       const leaves = await run<{ id: string }>(this.sql.lockLeaves, [parent, BATCH.runs]);
       if (leaves.length)
@@ -105,6 +106,6 @@ export class StoredRetention implements RetentionStore {
         );
       parent = (await run<{ id: string }>(this.sql.findBranch, [parent]))[0]?.id;
     }
-    return false;
+    return 0;
   }
 }

@@ -1,6 +1,6 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { spawnSync } from 'node:child_process';
-import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
+import { chmodSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { v7 as uuid } from 'uuid';
@@ -146,9 +146,13 @@ describe('inspect', () => {
 describe('Ids', () => {
   it('may be shortened as long as they are the beginning of one id', async () => {
     const [one, other] = [await startedOrder('ids-1'), await startedOrder('ids-2')];
-    const common = Array.from(one).findIndex((digit, index) => digit !== other[index]);
+    const others = (await app.orchestrator.list({ limit: 1_000 })).items.map(({ id }) => id).filter((id) => id !== one);
+    // Their children are of the same moment.
+    const isUnique = (length: number) => !others.some((id) => id.startsWith(one.slice(0, length)));
+    const shortest = Array.from(one, (_, index) => index).find(isUnique)!;
+    const common = Array.from(one, (_, index) => index).find((index) => one[index] !== other[index])!;
 
-    const unique = await cli('inspect', one.slice(0, common + 1).toUpperCase(), '--json');
+    const unique = await cli('inspect', one.slice(0, shortest).toUpperCase(), '--json');
     const ambiguous = await cli('inspect', one.slice(0, common));
     const unknown = await cli('inspect', 'ffffffff');
     const noId = await cli('inspect', 'something');
@@ -427,6 +431,22 @@ describe('The program', () => {
     expect(help).toMatchObject({ exitCode: 0, stderr: '', stdout: expect.stringContaining('Exit codes:') });
     expect(version.stdout).toMatch(/^\d+\.\d+\.\d+/);
     expect(unknown).toMatchObject({ exitCode: 2, stdout: '', stderr: expect.stringContaining('Did you mean list?') });
+  });
+
+  it('has every command and option in its document', async () => {
+    const document = readFileSync(new URL('../../docs/cli.md', import.meta.url), 'utf8');
+    const { stdout } = await command({ args: ['--help'] });
+    const verbs = [...stdout.matchAll(/^ {2}([a-z]+) /gm)].map(([, verb]) => verb!).filter((verb) => verb !== 'help');
+    const helps = await Promise.all(verbs.map((verb) => command({ args: [verb, '--help'] })));
+    const options = helps.flatMap((help) =>
+      [...help.stdout.matchAll(/^ {2}(?:-\w, )?(--[a-z-]+)/gm)].map(([, option]) => option!),
+    );
+
+    expect(verbs).toHaveLength(16);
+    expect(verbs.filter((verb) => !document.includes(`\n### ${verb}\n`))).toEqual([]);
+    expect(
+      [...new Set(options)].filter((option) => !document.includes(option) && !['--help', '--version'].includes(option)),
+    ).toEqual([]);
   });
 
   it('ends in silence when nobody reads any more, and colours nothing but a terminal', async () => {

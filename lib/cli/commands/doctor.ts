@@ -48,8 +48,7 @@ async function examine(database: Database, limits: Limits, tell: (text: string) 
   if (pending.length) return [behind(database.schema, pending)];
   const client = await openClient(database);
   try {
-    await client.listen();
-    const patient = { diagnosis: new Diagnosis(database), engine: client.engine, limits };
+    const patient = { diagnosis: new Diagnosis(database), engine: client.engine, listen: client.listen, limits };
     const findings: Finding[] = [];
     for (const check of CHECKS) {
       tell(`looking for ${check.name}`);

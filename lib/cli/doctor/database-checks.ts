@@ -3,15 +3,13 @@ import { type Check, notice, problem } from './finding.js';
 
 const CLOCK_TOLERANCE_MS = 5_000;
 const FUTURE_TOLERANCE_MS = 60_000;
-const CROWDED = 0.9;
-const LONG_TRANSACTION_MS = 3_600_000;
 
 /** What may be wrong with the database, and with the way to it. */
 export const DATABASE_CHECKS: Check[] = [
   {
     name: 'read-only',
     find: async ({ diagnosis }) =>
-      (await diagnosis.server()).isReadOnly
+      (await diagnosis.isReadOnly())
         ? [
             problem(
               'The database takes no writes: it is a standby, or was set read-only.',
@@ -55,15 +53,17 @@ export const DATABASE_CHECKS: Check[] = [
   },
   {
     name: 'pooler',
-    find: async ({ engine }) =>
-      engine.store.hearsHints
+    find: async ({ engine, listen }) => {
+      await listen();
+      return engine.store.hearsHints
         ? []
         : [
             problem(
               'No notification comes through this connection, as behind a pooler in transaction mode: workers that connect like this poll.',
               'Give the apps a direct connection for notifications (forRoot({ listenUrl })), or a pooler in session mode.',
             ),
-          ],
+          ];
+    },
   },
   {
     name: 'missing-index',
@@ -74,34 +74,5 @@ export const DATABASE_CHECKS: Check[] = [
           `${isInvalid ? 'Drop it, and make it again' : 'Make it again'}: ${statement};`,
         ),
       ),
-  },
-  {
-    name: 'connections',
-    find: async ({ diagnosis }) => {
-      const { connections, maxConnections } = await diagnosis.server();
-      return connections < CROWDED * maxConnections
-        ? []
-        : [
-            problem(
-              `${connections} of the ${maxConnections} connections that the server allows are in use.`,
-              'Raise max_connections, make the pools of the apps smaller, or put a pooler in between (each engine has up to 8).',
-            ),
-          ];
-    },
-  },
-  {
-    name: 'long-transaction',
-    find: async ({ diagnosis }) => {
-      const { oldestTransactionAt: since } = await diagnosis.server();
-      const ageMs = since ? Date.now() - since.getTime() : 0;
-      return ageMs < LONG_TRANSACTION_MS
-        ? []
-        : [
-            notice(
-              `A transaction has been open for ${describeDuration(ageMs)}: what was updated or deleted since then cannot be cleaned up.`,
-              'Find it in pg_stat_activity (xact_start), and end it. A transactional step should take seconds.',
-            ),
-          ];
-    },
   },
 ];

@@ -24,6 +24,8 @@ export interface Limits {
 export interface Patient {
   diagnosis: Diagnosis;
   engine: Engine;
+  /** Begins to hear what other processes announce, if it can. */
+  listen(): Promise<void>;
   limits: Limits;
 }
 

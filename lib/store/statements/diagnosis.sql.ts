@@ -19,17 +19,7 @@ select ${ms('clock_timestamp()')} as at,
     (select max(newest.created_at) from (select created_at from @schema.run order by id desc limit 100) newest)
   ) - ${NOW})::float8 * 1000 as ahead_ms`;
 
-const describeServer = `
-select pg_is_in_recovery() or current_setting('transaction_read_only') = 'on' as is_read_only,
-  current_setting('max_connections')::int as max_connections,
-  (select count(*)::int from pg_stat_activity where backend_type = 'client backend') as connections,
-  (
-    select ${ms('min(xact_start)')}
-    from pg_stat_activity
-    where datname = current_database()
-      and pid <> pg_backend_pid()
-      and backend_type = 'client backend'
-  ) as oldest_transaction_at`;
+const askReadOnly = `select pg_is_in_recovery() or current_setting('transaction_read_only') = 'on' as is_read_only`;
 
 /** Takes: the schema. */
 const listIndexes = `
@@ -44,7 +34,7 @@ select (select count(*)::int from (${LIVE}) live) as live,
   exists (select from @schema.run where finished_at is null) as has_active_runs`;
 
 const listDeadWorkers = `
-select w.id, w.host, w.pid, ${ms('w.expires_at')} as expired_at,
+select w.id, w.host, w.pid, ${ms('greatest(w.expires_at, w.heartbeat_at)')} as expired_at,
   (select count(*)::int from @schema.run r where r.worker_id = w.id and r.status = 'running') as runs
 from @schema.worker w
 where w.expires_at <= ${NOW}
@@ -184,7 +174,7 @@ order by s.id`;
 
 export const diagnosisStatements = {
   describeClock,
-  describeServer,
+  askReadOnly,
   listIndexes,
   countFleet,
   listDeadWorkers,
