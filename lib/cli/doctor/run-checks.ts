@@ -1,6 +1,6 @@
 import type { Engine } from '../../engine/engine.js';
 import { summariseError } from '../payload-text.js';
-import { describeAge } from '../time-text.js';
+import { describeAge, describeDuration } from '../time-text.js';
 import { type Check, count, problem } from './finding.js';
 
 const CRASHES = 3;
@@ -36,7 +36,7 @@ export const RUN_CHECKS: Check[] = [
     find: async ({ diagnosis, limits }) =>
       (await diagnosis.silent(limits.silentMs)).map(({ id, workflow, version, since }) =>
         problem(
-          `Run ${id} of ${workflow}@${version} executes, and has recorded nothing since ${describeAge(since)}.`,
+          `Run ${id} of ${workflow}@${version} executes, and has recorded nothing for ${describeDuration(Date.now() - since.getTime())}.`,
           'A step hangs, or takes that long. Give it a timeout and heartbeats; orchestration cancel ends it.',
           [{ id }],
         ),

@@ -24,7 +24,7 @@ export const WORKER_CHECKS: Check[] = [
     find: async ({ diagnosis }) =>
       (await diagnosis.deadWorkers()).map(({ id, host, pid, expiredAt, runs }) =>
         problem(
-          `Worker ${id} (process ${pid} on ${host}) has been dead since its lease ended ${describeAge(expiredAt)}, with ${count(runs, 'run')}.`,
+          `Worker ${id} (process ${pid} on ${host}) is dead: its lease ended ${describeAge(expiredAt)}, with ${count(runs, 'run')}.`,
           'A live worker takes its runs over within a second: start one. See in its log why it died.',
         ),
       ),
@@ -49,7 +49,7 @@ export const WORKER_CHECKS: Check[] = [
       if ((await diagnosis.fleet()).live === 0) return [];
       return (await diagnosis.unservedQueues()).map(({ queue, runs, since }) =>
         problem(
-          `${count(runs, 'run')} on the queue '${queue}', claimable since ${describeAge(since)}: no live worker serves it.`,
+          `${count(runs, 'run')} on the queue '${queue}', the first claimable ${describeAge(since)}: no live worker serves it.`,
           `Add it to a worker: forRoot({ worker: { queues: ['${queue}', …] } }).`,
         ),
       );
