@@ -2,7 +2,7 @@
 // once more on the embedded database. Ends with one closing line over both passes.
 //
 // CI_EMBEDDED_TESTS: a jest path pattern for the second pass; `none` leaves it out. Default: all tests.
-// CI_TIME_LIMIT_S:   when the time is up, what still runs is killed and counts as one failure. Default: 780.
+// CI_TIME_LIMIT_S:   when the time is up, what still runs is killed and counts as one failure. Default: 1500.
 import { spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -11,7 +11,7 @@ import { join } from 'node:path';
 import { closingLine } from './closing-line.mjs';
 import { findPostgres } from './find-postgres.mjs';
 
-const deadline = Date.now() + Number(process.env.CI_TIME_LIMIT_S ?? 780) * 1_000;
+const deadline = Date.now() + Number(process.env.CI_TIME_LIMIT_S ?? 1500) * 1_000;
 const embeddedTests = process.env.CI_EMBEDDED_TESTS ?? '';
 const folder = mkdtempSync(join(tmpdir(), 'ci-'));
 const passes = [];
