@@ -1,6 +1,7 @@
 const TRANSIENT_SQL_STATES = new Set([
   '40001', // serialisation failure
   '40P01', // deadlock
+  '57014', // cancelled: by an operator, or a statement_timeout
   '53300', // too many connections
   '55P03', // lock not available
   '57P01', // the server shuts down
