@@ -70,6 +70,8 @@ export class WakeUpListener {
 
   private async listen(): Promise<void> {
     const client = await this.connect();
+    // An error after the first, which a broken connection may tell, must not end the process.
+    client.on('error', () => {});
     if (this.isClosed) return client.release(true);
     this.client = client;
     client.on('notification', ({ payload }) => this.heard(payload));
