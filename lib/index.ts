@@ -142,7 +142,7 @@ export type { Schedule, ScheduleFilter, ScheduleSummary } from './engine/schedul
 export type { Schedules } from './engine/schedules.js';
 export type { ActiveRuns, Stats, WorkerInfo, Workers } from './engine/statistics.js';
 export type { StepContext } from './engine/step-execution.js';
-export type { ListFilter } from './engine/store.js';
+export type { ListFilter } from './engine/run-queries.js';
 export { causedBy, rootCause, type StoredError } from './engine/stored-error.js';
 export type { Branches, SettledBranch } from './engine/structure.js';
 export { type GoTo, goTo } from './flow/go-to.js';

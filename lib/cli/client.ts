@@ -39,7 +39,7 @@ export async function openClient(database: Database): Promise<Client> {
     orchestrator: new Orchestrator(() => Promise.resolve(engine), events),
     engine,
     database,
-    listen: () => store.listen(undefined, () => {}),
+    listen: () => store.hints.listen(undefined, () => {}),
     close: async () => {
       await engine.tellOthers();
       await store.close();

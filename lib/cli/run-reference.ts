@@ -12,7 +12,7 @@ export async function findRunId({ store }: Engine, text: string): Promise<string
   if (/^[0-9a-f]+$/.test(digits) && digits.length >= FEWEST && digits.length <= DIGITS) {
     const first = toUuid(digits.padEnd(DIGITS, '0'));
     if (digits.length === DIGITS) return first;
-    const ids = await store.idsBetween(first, toUuid(digits.padEnd(DIGITS, 'f')), CANDIDATES + 1);
+    const ids = await store.runs.idsBetween(first, toUuid(digits.padEnd(DIGITS, 'f')), CANDIDATES + 1);
     if (ids.length > 1) throw ambiguous(text, ids);
     if (ids[0] !== undefined) return ids[0];
     throw new RunNotFoundError(text);
@@ -22,7 +22,7 @@ export async function findRunId({ store }: Engine, text: string): Promise<string
     throw new UsageError(
       `'${text}' names no run: give its id, the first digits of it (${FEWEST} at least), or workflow/key.`,
     );
-  const id = await store.findId(text.slice(0, slash), text.slice(slash + 1));
+  const id = await store.runs.findId(text.slice(0, slash), text.slice(slash + 1));
   if (id === undefined) throw new RunNotFoundError(text);
   return id;
 }

@@ -1,7 +1,7 @@
 import type { Engine } from './engine.js';
 import { ValidationError } from './errors.js';
 import type { RunStatus } from './run.js';
-import type { ListFilter } from './store.js';
+import type { ListFilter } from './run-queries.js';
 
 export type BulkAction = 'cancel' | 'retry' | 'delete';
 
@@ -52,7 +52,7 @@ export async function bulk(engine: Engine, request: BulkRequest, options: BulkOp
   if (options.dryRun) return { matched: await count(engine, filter), done: 0 };
   const result: BulkResult = { matched: 0, done: 0 };
   for (let cursor: string | undefined, more = true; more;) {
-    const ids = await engine.store.matching({ ...filter, cursor }, PAGE);
+    const ids = await engine.store.runs.matching({ ...filter, cursor }, PAGE);
     result.matched += ids.length;
     result.done += await act(engine, request.action, ids);
     options.onProgress?.(result);
@@ -65,7 +65,7 @@ export async function bulk(engine: Engine, request: BulkRequest, options: BulkOp
 async function count(engine: Engine, filter: BulkFilter): Promise<number> {
   let matched = 0;
   for (let cursor: string | undefined, more = true; more;) {
-    const ids = await engine.store.matching({ ...filter, cursor }, COUNTED_AT_ONCE);
+    const ids = await engine.store.runs.matching({ ...filter, cursor }, COUNTED_AT_ONCE);
     matched += ids.length;
     cursor = ids.at(-1);
     more = ids.length === COUNTED_AT_ONCE;

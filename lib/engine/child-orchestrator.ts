@@ -203,16 +203,16 @@ export class ChildOrchestrator {
   list(filter: ChildFilter = {}): Promise<Page<RunSummary>> {
     const frame = frameFor('children.list');
     const parentId = frame.execution.run.id;
-    return this.recorded(frame, 'children.list', filter, ({ store }) => store.list({ ...filter, parentId })) as Promise<
-      Page<RunSummary>
-    >;
+    return this.recorded(frame, 'children.list', filter, ({ store }) =>
+      store.runs.list({ ...filter, parentId }),
+    ) as Promise<Page<RunSummary>>;
   }
 
   /** The child of that ref, or undefined. Recorded like a step. */
   get(ref: string): Promise<RunSummary | undefined> {
     const frame = frameFor('children.get');
     const link = frame.execution.children.get(ref);
-    return this.recorded(frame, 'children.get', ref, ({ store }) => link && store.get(link.id)) as Promise<
+    return this.recorded(frame, 'children.get', ref, ({ store }) => link && store.runs.get(link.id)) as Promise<
       RunSummary | undefined
     >;
   }
@@ -257,7 +257,7 @@ export class ChildOrchestrator {
           frameFor('status of a child'),
           'children.status',
           ref,
-          async ({ store }) => (await store.get(id))?.status,
+          async ({ store }) => (await store.runs.get(id))?.status,
         ) as Promise<RunStatus>,
       cancel: (reason) => this.cancel(ref, reason),
     };

@@ -76,7 +76,7 @@ export class Engine {
     this.callerContext = callerContext;
     this.telemetry = telemetry;
     this.events = events;
-    this.hints = new HintBuffer(store);
+    this.hints = new HintBuffer(store.hints);
     const onEnd = (end: Parameters<Results['ended']>[0]) => this.results.ended(end);
     const resolveVersion = async (workflow: string) => (await this.resolve(workflow)).version;
     const cancel = (runId: string, request: CancelRequest) => this.cancel(runId, request);
@@ -233,7 +233,7 @@ export class Engine {
   /** Asked at most once a second: what is registered changes by deploys. */
   private liveDefinitions(): Promise<{ workflow: string; version: number }[]> {
     if (this.live && performance.now() - this.live.askedAt < LIVE_DEFINITIONS_MS) return this.live.answer;
-    const answer = this.store.liveDefinitions();
+    const answer = this.store.workers.liveDefinitions();
     this.live = { askedAt: performance.now(), answer };
     answer.catch(() => (this.live = undefined));
     return answer;
@@ -274,7 +274,7 @@ export class Engine {
   private async setPaused(runId: string, paused: boolean): Promise<WokenRun> {
     const run = await this.store.setPaused(runId, paused);
     if (run) return run;
-    const ended = await this.store.get(runId);
+    const ended = await this.store.runs.get(runId);
     if (!ended) throw new RunNotFoundError(runId);
     throw new RunFinishedError(runId, ended.status, `cannot be ${paused ? 'paused' : 'resumed'} any more.`);
   }
@@ -302,7 +302,8 @@ export class Engine {
     }
     let live = await this.liveDefinitions();
     // Its worker may have come since they were asked for.
-    if (!own && !live.some((definition) => definition.workflow === workflow)) live = await this.store.liveDefinitions();
+    if (!own && !live.some((definition) => definition.workflow === workflow))
+      live = await this.store.workers.liveDefinitions();
     const versions = live
       .filter((definition) => definition.workflow === workflow)
       .map((definition) => definition.version);

@@ -95,7 +95,7 @@ class RunReader {
   constructor(private readonly store: Store) {}
 
   async read(runId: string): Promise<ExplainedRun> {
-    const run = await this.store.get(runId);
+    const run = await this.store.runs.get(runId);
     if (!run) throw new RunNotFoundError(runId);
     this.left--;
     const root = await this.explained(run, LIMITS.entries);
@@ -110,7 +110,7 @@ class RunReader {
     const level: ExplainedRun[] = [];
     for (const parent of parents) {
       const limit = depth < LIMITS.depth ? this.left : 0;
-      const { items, nextCursor } = await this.store.list({ parentId: parent.id, limit: Math.max(limit, 1) });
+      const { items, nextCursor } = await this.store.runs.list({ parentId: parent.id, limit: Math.max(limit, 1) });
       const taken = items.slice(0, limit);
       this.left -= taken.length;
       parent.isCut ||= nextCursor !== undefined || taken.length < items.length;
@@ -122,7 +122,7 @@ class RunReader {
 
   private async explained(run: RunSummary, limit: number): Promise<ExplainedRun> {
     const { id, workflow, version, ref, status, startedAt, finishedAt, waitingFor } = run;
-    const entries = await this.store.outline(id, limit + 1);
+    const entries = await this.store.runs.outline(id, limit + 1);
     return {
       ...{ kind: 'run', id, workflow, version, ref, status, startedAt, finishedAt, waitingFor },
       durationMs: startedAt && finishedAt && finishedAt.getTime() - startedAt.getTime(),

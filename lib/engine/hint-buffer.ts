@@ -1,4 +1,4 @@
-import type { Hints, Store } from './store.js';
+import type { HintChannel, Hints } from './hints.js';
 
 /** Hints of many commits go out as one, at most this often; the first of a quiet time goes at once. */
 const INTERVAL_MS = 10;
@@ -12,7 +12,7 @@ export class HintBuffer {
   private isScheduled = false;
   private lastSentAt = 0;
 
-  constructor(private readonly store: Pick<Store, 'announce'>) {}
+  constructor(private readonly channel: Pick<HintChannel, 'announce'>) {}
 
   queue(name: string): void {
     this.queues.add(name);
@@ -42,7 +42,7 @@ export class HintBuffer {
     const hints: Hints = { queues, workers, ended, gates };
     for (const set of sets) set.clear();
     this.lastSentAt = Date.now();
-    await this.store.announce(hints);
+    await this.channel.announce(hints);
   }
 
   private sendSoon(): void {

@@ -9,8 +9,8 @@ const LOOK_AGAIN_MS = 1_000;
 export class InputVerdicts {
   private readonly waiting = new Map<string, Set<() => void>>();
 
-  constructor(private readonly store: Pick<Store, 'inputs' | 'onHints'>) {
-    store.onHints(({ judged = [] }) => {
+  constructor(private readonly store: Pick<Store, 'inputs' | 'hints'>) {
+    store.hints.onHints(({ judged = [] }) => {
       for (const runId of judged) for (const look of this.waiting.get(runId) ?? []) look();
     });
   }

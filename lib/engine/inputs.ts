@@ -52,7 +52,7 @@ export class Inputs {
     let verdict = await engine.inputVerdicts.of(offer, timeoutMs);
     if (!verdict) {
       if (await engine.store.inputs.withdraw(offer)) {
-        const run = await engine.store.get(runId);
+        const run = await engine.store.runs.get(runId);
         throw new InputNotJudgedError(runId, name, run?.workflow ?? 'the run', timeoutMs);
       }
       verdict = await engine.store.inputs.verdictOf(offer);

@@ -14,7 +14,8 @@ import { Queues } from './queues.js';
 import type { HistoryEntry, Page, RunDetails, RunStatus, RunSummary, RunTree } from './run.js';
 import type { PayloadAndOptions, RunRef, SendSignal, Signal, SignalOptions } from './signal.js';
 import { checkSent, toNewSignal } from './signal-sender.js';
-import type { ListFilter, NewRun, StartResult } from './store.js';
+import type { ListFilter } from './run-queries.js';
+import type { NewRun, StartResult } from './store.js';
 import { check, type StartOptions, toNewRun } from './start-options.js';
 import { type Stats, Workers } from './statistics.js';
 import { Schedules } from './schedules.js';
@@ -262,7 +263,7 @@ export class Orchestrator {
 
   /** A run with its payloads. @throws RunNotFoundError */
   async get(runId: string): Promise<RunDetails> {
-    const run = await (await this.engine()).store.get(runId);
+    const run = await (await this.engine()).store.runs.get(runId);
     if (!run) throw new RunNotFoundError(runId);
     return run;
   }
@@ -271,24 +272,24 @@ export class Orchestrator {
   async findByKey(workflow: WorkflowReference, key: string): Promise<RunDetails | undefined> {
     const engine = await this.engine();
     const name = typeof workflow === 'string' ? workflow : (await engine.resolve(workflow)).name;
-    return engine.store.findByKey(name, key);
+    return engine.store.runs.findByKey(name, key);
   }
 
   /** The recorded outcomes of a run, in the order of `seq`. */
   async history(runId: string): Promise<HistoryEntry[]> {
-    return (await this.engine()).store.history(runId);
+    return (await this.engine()).store.runs.history(runId);
   }
 
   /** A run and its descendants; for the whole family give it the run's `rootId`. @throws RunNotFoundError */
   async tree(runId: string): Promise<RunTree> {
-    const tree = await (await this.engine()).store.tree(runId);
+    const tree = await (await this.engine()).store.runs.tree(runId);
     if (!tree) throw new RunNotFoundError(runId);
     return tree;
   }
 
   /** Runs without their payloads, newest first, page by page. @throws ValidationError */
   async list(filter: ListFilter = {}): Promise<Page<RunSummary>> {
-    return (await this.engine()).store.list(filter);
+    return (await this.engine()).store.runs.list(filter);
   }
 
   /** The children of a run, newest first. */
@@ -374,7 +375,7 @@ export class Orchestrator {
   private async idOf({ workflow, key }: Exclude<RunRef, string>): Promise<string> {
     const engine = await this.engine();
     const name = typeof workflow === 'string' ? workflow : (await engine.resolve(workflow)).name;
-    const id = await engine.store.findId(name, key);
+    const id = await engine.store.runs.findId(name, key);
     if (id === undefined) throw new RunNotFoundError(`${name}/${key}`);
     return id;
   }

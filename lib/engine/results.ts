@@ -30,13 +30,13 @@ export class Results {
   private readonly due = new Set<string>();
 
   constructor(
-    private readonly store: Pick<Store, 'watch' | 'onHints' | 'hearsHints'>,
+    private readonly store: Pick<Store, 'watch' | 'hints'>,
     private readonly serializer: PayloadSerializer,
     private readonly whereIs: (runId: string) => keyof typeof FIRST_LOOK_MS,
     /** Something on that queue can be claimed. */
     private readonly ready: (queue: string) => void,
   ) {
-    store.onHints(({ ended }) => {
+    store.hints.onHints(({ ended }) => {
       for (const runId of ended) this.lookAt(runId);
     });
   }
@@ -102,7 +102,7 @@ export class Results {
   }
 
   private get lookAgain(): typeof LOOK_AGAIN_MS {
-    return this.store.hearsHints ? LOOK_AGAIN_MS : POLL_AGAIN_MS;
+    return this.store.hints.isHeard ? LOOK_AGAIN_MS : POLL_AGAIN_MS;
   }
 
   private async look(): Promise<void> {

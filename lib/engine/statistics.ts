@@ -46,6 +46,6 @@ export class Workers {
 
   /** The longest running first. */
   async list(): Promise<WorkerInfo[]> {
-    return (await this.engine()).store.workers();
+    return (await this.engine()).store.workers.list();
   }
 }

@@ -1,23 +1,15 @@
 import type { FleetHealth } from './health.js';
-import type { ExplainedEntry } from './explain.js';
+import type { HintChannel } from './hints.js';
 import type { AskedInput, InputIdentity, InputStore } from './input-store.js';
 import type { StartLimitError } from './errors.js';
 import type { QueueState, StoredLimits } from './queue-limits.js';
-import type {
-  Attributes,
-  CompensationStatus,
-  HistoryEntry,
-  Page,
-  RunDetails,
-  RunStatus,
-  RunSummary,
-  RunTree,
-  TerminalStatus,
-} from './run.js';
-import type { Ancestor } from './seed.js';
+import type { Attributes, CompensationStatus, RunStatus, TerminalStatus } from './run.js';
 import type { RetentionStore } from './retention.js';
-import type { Stats, WorkerInfo } from './statistics.js';
+import type { RunQueries } from './run-queries.js';
+import type { Ancestor } from './seed.js';
+import type { Stats } from './statistics.js';
 import type { ScheduleStore } from './schedule-store.js';
+import type { BeatRequest, WorkerStore } from './worker-store.js';
 
 /*
  * The engine's only door to the database: transitions, never rows. Payloads are stored text (PayloadSerializer), times
@@ -25,7 +17,13 @@ import type { ScheduleStore } from './schedule-store.js';
  * write under an older epoch changes nothing.
  */
 export interface Store {
+  readonly workers: WorkerStore;
+  readonly runs: RunQueries;
+  readonly inputs: InputStore;
   readonly queues: QueueStore;
+  readonly schedules: ScheduleStore;
+  readonly retention: RetentionStore;
+  readonly hints: HintChannel;
 
   /**
    * Inserts runs; a key that is taken gives the run that has it. One statement, whatever the number, unless tenants have a
@@ -86,55 +84,14 @@ export interface Store {
   ): Promise<{ start: StartResult; sent: SentSignal | undefined }>;
   /** Unread signals, of each run and name in the order in which they were sent. */
   loadSignals(wanted: readonly SignalsWanted[]): Promise<SignalsFound[]>;
-  /** The id of the run with that key. */
-  findId(workflow: string, key: string): Promise<string | undefined>;
-  /** Ids of runs from the first to the last, in their order, up to `limit`. */
-  idsBetween(first: string, last: string, limit: number): Promise<string[]>;
-
-  registerWorker(worker: WorkerRegistration): Promise<void>;
-  /** The worker's regular look at the database: renews its lease when asked, and says what needs attention. */
-  beat(request: BeatRequest): Promise<Beat>;
-  /** Returns runs of workers whose lease has expired, oldest first; true when there may be more. */
-  takeOver(limit: number): Promise<{ runs: WokenRun[]; more: boolean }>;
-  /** Hands the runs of a worker, but for some, back so that another takes them at once. */
-  handBack(workerId: string, selection: { except: readonly string[] }): Promise<WokenRun[]>;
-  /** Ends a worker: its lease is gone, and all its runs are handed back. */
-  retire(workerId: string): Promise<WokenRun[]>;
-
-  readonly inputs: InputStore;
-
   /** The ends of those of these runs that have one; whoever ends the others will announce it. */
   watch(runIds: readonly string[]): Promise<Watched>;
-  /** Tells other processes what they may want to look at. A hint: it may be lost. */
-  announce(hints: Hints): Promise<void>;
-  /** False: hints do not come through, so looking is all there is. */
-  readonly hearsHints: boolean;
-  /** Called with the hints of other processes. */
-  onHints(listener: (hints: Hints) => void): void;
   /** Called when a reply was lost, so that something may have happened of which nobody here heard. */
   onTrouble(listener: () => void): void;
 
-  /** Whether a payload of one of the newest runs went through a codec. */
-  hasCodedPayloads(): Promise<boolean>;
-  exists(runId: string): Promise<boolean>;
-  get(runId: string): Promise<RunDetails | undefined>;
-  findByKey(workflow: string, key: string): Promise<RunDetails | undefined>;
-  history(runId: string): Promise<HistoryEntry[]>;
-  /** The first entries of a history, without their payloads. */
-  outline(runId: string, limit: number): Promise<ExplainedEntry[]>;
-  tree(runId: string): Promise<RunTree | undefined>;
-  list(filter: ListFilter): Promise<Page<RunSummary>>;
-  /** Ids of up to `limit` runs, as `list` would give them. */
-  matching(filter: Omit<ListFilter, 'limit'>, limit: number): Promise<string[]>;
   stats(): Promise<Stats>;
-  workers(): Promise<WorkerInfo[]>;
   /** Of runs that this worker could claim; undefined: that any live one could. */
   health(worker: Pick<BeatRequest, 'queues' | 'definitions'> | undefined): Promise<FleetHealth>;
-  readonly schedules: ScheduleStore;
-  readonly retention: RetentionStore;
-
-  /** Names and versions that live workers register. */
-  liveDefinitions(): Promise<{ workflow: string; version: number }[]>;
 }
 
 /** Queues with limits, and those that are paused. */
@@ -571,74 +528,4 @@ export type Fork = { woken: WokenRun[] } | { steps: string[] };
 export interface Deletion {
   /** An active member of the family; or an active run outside of it, and which member it needs. */
   hindrance: { id: string; status: RunStatus; needs: string | undefined } | undefined;
-}
-
-export interface WorkerRegistration {
-  id: string;
-  host: string;
-  pid: number;
-  leaseMs: number;
-  queues: readonly string[];
-  definitions: readonly string[];
-}
-
-export interface BeatRequest {
-  workerId: string;
-  queues: readonly string[];
-  definitions: readonly string[];
-  /** Renews the lease by that much, or null to leave it. */
-  renewByMs: number | null;
-  /** The runs it executes, and under which epochs. */
-  executing: readonly { id: string; epoch: number }[];
-}
-
-export interface Beat {
-  /** False: the lease had expired (or was given away) and could not be renewed. */
-  alive: boolean;
-  /** Something is claimable for this worker. */
-  ready: boolean;
-  gates: Gate[];
-  /** The next timer of any run, epoch ms. */
-  nextWakeAt: number | null;
-  /** When the next tick of any schedule is due, epoch ms. */
-  nextTickAt: number | null;
-  expiredWorkers: boolean;
-  /** Executing runs that are another worker's now, or ended by force. */
-  lost: string[];
-  /** Executing runs that something happened to. */
-  attention: { id: string; wakes: number; cancel: CancelMark | null; paused: boolean }[];
-}
-
-/** What processes tell each other outside the hot commit. */
-export interface Hints {
-  /** Queues with something to claim. */
-  queues: string[];
-  /** Workers with something to look at among their own runs. */
-  workers: string[];
-  /** Watched runs that have ended. */
-  ended: string[];
-  /** Runs that have judged an answer which they were offered. */
-  judged?: string[];
-  /** Queues whose limits have changed. */
-  gates?: string[];
-}
-
-/** The filter of `orchestrator.list`. */
-export interface ListFilter {
-  workflow?: string;
-  version?: number;
-  status?: RunStatus | RunStatus[];
-  queue?: string;
-  tenant?: string;
-  /** Runs that have all of these. */
-  attributes?: Attributes;
-  parentId?: string;
-  rootOnly?: boolean;
-  createdAfter?: Date;
-  createdBefore?: Date;
-  /** A run id, or a part of a key or label. */
-  search?: string;
-  /** 1 to 1,000; default 50. */
-  limit?: number;
-  cursor?: string;
 }

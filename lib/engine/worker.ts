@@ -26,7 +26,6 @@ import type { PayloadSerializer } from './serialization.js';
 import { SignalLooks } from './signal-looks.js';
 import { toClaimedRun } from './started-run.js';
 import type {
-  Beat,
   BufferedSignal,
   CancelRequest,
   CancelResult,
@@ -49,6 +48,7 @@ import type {
 import type { Telemetry } from './telemetry.js';
 import { TickTimer } from './tick-timer.js';
 import type { Transactions } from './transactions.js';
+import type { Beat } from './worker-store.js';
 import type { WriteBuffer } from './write-buffer.js';
 
 /** The pause between looks that find something, where hints are not heard. */
@@ -135,7 +135,7 @@ export class Worker implements ExecutionHost {
   ) {
     this.clock = parts.clock;
     this.serializer = parts.serializer;
-    this.hints = new HintBuffer(parts.store);
+    this.hints = new HintBuffer(parts.store.hints);
     this.heartbeats = new HeartbeatBuffer(parts.store, parts.warn);
     this.signalLooks = new SignalLooks(parts.store, parts.warn, () => this.isStopped);
     this.gates = new QueueGates(parts.store.queues, this);
@@ -168,7 +168,7 @@ export class Worker implements ExecutionHost {
   }
 
   async start(): Promise<void> {
-    this.parts.store.onHints((hints) => {
+    this.parts.store.hints.onHints((hints) => {
       if (hints.workers.includes(this.id) || hints.gates?.some((queue) => this.serves(queue))) this.lookAgain();
       for (const queue of hints.queues) this.gates.ready(queue);
       if (hints.workers.includes(this.id) || hints.queues.some((queue) => this.serves(queue))) this.claimSoon();
@@ -190,7 +190,7 @@ export class Worker implements ExecutionHost {
     await this.drained(this.settings.shutdownTimeoutMs);
     this.halt('The worker shuts down');
     await this.heartbeats.flush();
-    this.hintAt(await this.parts.store.retire(this.id));
+    this.hintAt(await this.parts.store.workers.retire(this.id));
     await this.hints.flush();
   }
 
@@ -324,7 +324,7 @@ export class Worker implements ExecutionHost {
 
   checkExists(runId: string, onUnknown: () => void): void {
     void this.guard(async () => {
-      if (!(await this.parts.store.exists(runId))) onUnknown();
+      if (!(await this.parts.store.runs.exists(runId))) onUnknown();
     });
   }
 
@@ -650,7 +650,7 @@ export class Worker implements ExecutionHost {
   /** Where hints are not heard, looks follow each other quickly while there is something to find, and ever slower when not. */
   private get pollPauseMs(): number {
     const { pollIntervalMs } = this.settings;
-    return this.parts.store.hearsHints
+    return this.parts.store.hints.isHeard
       ? pollIntervalMs
       : Math.min(SHORTEST_POLL_MS * 2 ** this.vainLooks, pollIntervalMs);
   }
@@ -660,7 +660,7 @@ export class Worker implements ExecutionHost {
     const renews = sentAt - this.renewedAt >= this.settings.leaseMs / 3;
     const { store, registry } = this.parts;
     const executing = [...this.executions.values()].map(({ run }) => ({ id: run.id, epoch: run.epoch }));
-    const beat = await store.beat({
+    const beat = await store.workers.beat({
       workerId: this.id,
       queues: this.settings.queues,
       definitions: registry.ids(),
@@ -696,7 +696,7 @@ export class Worker implements ExecutionHost {
 
   private async takeOver(): Promise<void> {
     for (let more = true; more;) {
-      const result = await this.parts.store.takeOver(LARGEST_TAKEOVER);
+      const result = await this.parts.store.workers.takeOver(LARGEST_TAKEOVER);
       this.noticeElsewhere(result.runs);
       more = result.more;
     }
@@ -708,7 +708,7 @@ export class Worker implements ExecutionHost {
     const sentAt = performance.now();
     const { queues, leaseMs } = this.settings;
     const definitions = this.parts.registry.ids();
-    await this.parts.store.registerWorker({
+    await this.parts.store.workers.register({
       id: this.id,
       host: hostname(),
       pid: process.pid,
@@ -740,7 +740,7 @@ export class Worker implements ExecutionHost {
   private async comeBack(): Promise<void> {
     if (this.hasLease) this.selfStop();
     const old = this.id;
-    const woken = await this.parts.store.retire(old);
+    const woken = await this.parts.store.workers.retire(old);
     this.id = uuid();
     this.parkedRuns.clear();
     await this.register();
@@ -752,7 +752,7 @@ export class Worker implements ExecutionHost {
   private async handBackStrays(): Promise<void> {
     if (this.reserved > 0) return;
     this.hadTrouble = false;
-    this.noticeElsewhere(await this.parts.store.handBack(this.id, { except: [...this.executions.keys()] }));
+    this.noticeElsewhere(await this.parts.store.workers.handBack(this.id, { except: [...this.executions.keys()] }));
   }
 
   // ---- shutdown
@@ -765,7 +765,8 @@ export class Worker implements ExecutionHost {
       // Before anybody else has the runs: their next attempts go on from what the last ones said.
       if (idle.length) await this.heartbeats.flush();
       if (this.executions.size === 0 && this.reserved === 0) return;
-      if (idle.length) this.hintAt(await this.parts.store.handBack(this.id, { except: [...this.executions.keys()] }));
+      if (idle.length)
+        this.hintAt(await this.parts.store.workers.handBack(this.id, { except: [...this.executions.keys()] }));
       await this.nextChange(Math.min(100, deadline - performance.now()));
     }
   }

@@ -139,7 +139,7 @@ export class EngineHost
       const clock = new DatabaseClock();
       const serializer = new PayloadSerializer(payload?.maxBytes ?? DEFAULT_MAX_BYTES, payload?.codec);
       store = new TypeOrmStore(database, serializer, clock, toStartLimit(this.options));
-      await store.listen(this.options.listenUrl, (message) => this.logger.warn(message));
+      await store.hints.listen(this.options.listenUrl, (message) => this.logger.warn(message));
       const worker = toWorkerSettings(this.options, registry);
       await store.queues.configure(configuredLimits(this.options, worker?.queues));
       const engine = new Engine({

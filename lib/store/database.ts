@@ -23,8 +23,8 @@ export type PostgresOptions = Extract<DataSourceOptions, { type: 'postgres' }>;
 type Credentials = Pick<PostgresOptions, 'url' | 'host' | 'port' | 'username' | 'password' | 'database' | 'ssl'>;
 export type Run = <Row>(statement: Statement, values: readonly unknown[]) => Promise<Row[]>;
 
-/** How long what a user calls (start, cancel, a query) outlasts an absent database; the worker's own writes wait for ever. */
-export const CALL_PATIENCE_MS = 30_000;
+/** How long what a user calls outlasts an absent database; the worker's own writes wait for ever. */
+const CALL_PATIENCE_MS = 30_000;
 /** Enough for the commit lanes, the starts, the claims, the heartbeat, the listener and some queries at a time. */
 const POOL_SIZE = 8;
 const CONNECT_TIMEOUT_MS = 5_000;
@@ -101,6 +101,11 @@ export class Database {
   /** Inside the caller's transaction, on the caller's connection. */
   static async within(queryRunner: QueryRunner): Promise<Run> {
     return runOn((await queryRunner.connect()) as PoolClient, unprepared);
+  }
+
+  /** For what a user calls (start, cancel, a query): it outlasts an absent database for a while. */
+  patiently<T>(work: () => Promise<T>): Promise<T> {
+    return this.persistently(work, CALL_PATIENCE_MS);
   }
 
   /**

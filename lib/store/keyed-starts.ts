@@ -3,6 +3,7 @@ import { toSqlText } from '../engine/serialization.js';
 import type { Canceller } from './canceller.js';
 import type { Run } from './database.js';
 import { attributesToRow, nullable } from './rows.js';
+import type { Starts } from './starts.js';
 import type { Statements } from './statements/all.js';
 
 /** Others may take the key in between; after so many times something else is wrong. */
@@ -21,10 +22,10 @@ export class KeyedStarts {
   constructor(
     private readonly sql: Statements,
     private readonly canceller: Canceller,
-    private readonly insert: (run: Run, newRun: NewRun) => Promise<StartResult>,
+    private readonly starts: Starts,
   ) {}
 
-  /** Inside a transaction of the caller's. */
+  /** Inside a transaction of the caller's. Throws StartLimitError. */
   async replace(run: Run, newRun: NewRun): Promise<{ start: StartResult; cancelled: CancelResult | null }> {
     let cancelled: CancelResult | null = null;
     const start = await this.untilOurs(run, newRun, async (holder) => {
@@ -36,7 +37,7 @@ export class KeyedStarts {
     return { start, cancelled };
   }
 
-  /** Inside a transaction of the caller's. */
+  /** Inside a transaction of the caller's. Throws StartLimitError. */
   debounce(run: Run, newRun: NewRun): Promise<StartResult> {
     return this.untilOurs(run, newRun, async (holder) => {
       if (holder.has_not_begun) return this.delayAnew(run, holder.id, newRun);
@@ -51,12 +52,13 @@ export class KeyedStarts {
     newRun: NewRun,
     deal: (holder: Holder) => Promise<StartResult | undefined>,
   ): Promise<StartResult> {
+    await this.starts.admit(run, newRun);
     for (let tries = 0; tries < MOST_TRIES; tries++) {
       const [holder] = await run<Holder>(this.sql.lockHolder, [toSqlText(newRun.workflow), nullable(newRun.key)]);
       // Ours already: the reply to an earlier try was lost.
       const dealt = holder && holder.id !== newRun.id ? await deal(holder) : undefined;
       if (dealt) return dealt;
-      const start = await this.insert(run, newRun);
+      const start = await this.starts.startAdmitted(run, newRun);
       if (start.id === newRun.id) return start;
     }
     throw new Error(

@@ -4,7 +4,7 @@ import { ValidationError } from '../engine/errors.js';
 import { RUN_STATUSES, type RunStatus } from '../engine/run.js';
 import { toSqlText } from '../engine/serialization.js';
 import { attributesProblem } from '../engine/start-options.js';
-import type { ListFilter } from '../engine/store.js';
+import type { ListFilter } from '../engine/run-queries.js';
 import type { RunEntity } from './entities/run.entity.js';
 import { isUuid } from './is-uuid.js';
 import { attributesToRow } from './rows.js';

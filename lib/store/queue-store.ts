@@ -23,22 +23,23 @@ export class QueuesOnTypeOrm implements QueueStore {
     private readonly database: Database,
     private readonly sql: Statements,
     private readonly clock: DatabaseClock,
-    private readonly patiently: <T>(work: () => Promise<T>) => Promise<T>,
   ) {}
 
   async configure(limits: ReadonlyMap<string, StoredLimits>): Promise<void> {
     if (limits.size === 0) return;
     const texts = [...limits.values()].map((stored) => JSON.stringify(stored));
-    await this.patiently(() => this.database.run(this.sql.configureQueues, [[...limits.keys()].map(toSqlText), texts]));
+    await this.database.patiently(() =>
+      this.database.run(this.sql.configureQueues, [[...limits.keys()].map(toSqlText), texts]),
+    );
   }
 
   async setPaused(name: string, paused: boolean): Promise<void> {
-    await this.patiently(() => this.database.run(this.sql.pauseQueue, [toSqlText(name), paused]));
+    await this.database.patiently(() => this.database.run(this.sql.pauseQueue, [toSqlText(name), paused]));
   }
 
   async override(name: string, limits: StoredLimits | null): Promise<void> {
     const text = limits && JSON.stringify(limits);
-    await this.patiently(() => this.database.run(this.sql.overrideQueue, [toSqlText(name), text]));
+    await this.database.patiently(() => this.database.run(this.sql.overrideQueue, [toSqlText(name), text]));
   }
 
   async gateRuns(name: string): Promise<void> {
@@ -59,7 +60,7 @@ export class QueuesOnTypeOrm implements QueueStore {
       running: number;
       oldest_due_at: number | null;
     }
-    const rows = await this.patiently(() => this.database.run<Row>(this.sql.listQueues, []));
+    const rows = await this.database.patiently(() => this.database.run<Row>(this.sql.listQueues, []));
     return rows.map(({ name, paused, limits, pending, running, oldest_due_at: oldest }) => ({
       name: fromSqlText(name),
       paused,

@@ -1,4 +1,4 @@
-import type { Attributes, RunStatus } from '../engine/run.js';
+import type { Attributes, RunStatus, TerminalStatus } from '../engine/run.js';
 import type { Ancestor } from '../engine/seed.js';
 import type { Missed, Overlap } from '../engine/schedule.js';
 import type { ScheduleRecord } from '../engine/schedule-store.js';
@@ -10,6 +10,7 @@ import type {
   NewRun,
   RecordedChild,
   RecordedOutcome,
+  RunEnd,
   RunWrite,
   WokenRun,
 } from '../engine/store.js';
@@ -301,6 +302,18 @@ export function wokenFromRow(row: WokenRow): WokenRun {
     queue: fromSqlText(row.queue),
     workerId: row.worker_id,
   };
+}
+
+export interface EndRow {
+  id: string;
+  workflow: string;
+  status: TerminalStatus;
+  output: string | null;
+  error: string | null;
+}
+
+export function endFromRow({ id, workflow, status, output, error }: EndRow): RunEnd {
+  return { id, workflow: fromSqlText(workflow), status, output, error };
 }
 
 /** Of `order@1`. */

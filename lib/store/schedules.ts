@@ -9,7 +9,7 @@ import type {
   ScheduleSummary,
 } from '../engine/schedule-store.js';
 import { fromSqlText, type PayloadSerializer, toSqlText } from '../engine/serialization.js';
-import { CALL_PATIENCE_MS, type Database, type Run } from './database.js';
+import type { Database, Run } from './database.js';
 import { ScheduleEntity } from './entities/schedule.entity.js';
 import { checkFilter, LIMIT, limit, text } from './list-filter.js';
 import { ScheduleTransactions } from './schedule-transactions.js';
@@ -37,13 +37,11 @@ export class StoredSchedules implements ScheduleStore {
   }
 
   async get(id: string): Promise<Schedule | undefined> {
-    const row = await this.database.persistently(
-      () =>
-        this.query()
-          .addSelect('schedule.input')
-          .where({ id: toSqlText(id) })
-          .getOne(),
-      CALL_PATIENCE_MS,
+    const row = await this.database.patiently(() =>
+      this.query()
+        .addSelect('schedule.input')
+        .where({ id: toSqlText(id) })
+        .getOne(),
     );
     return row ? { ...toSummary(row), input: this.serializer.show(row.input) } : undefined;
   }
@@ -51,13 +49,13 @@ export class StoredSchedules implements ScheduleStore {
   async list(filter: ScheduleFilter): Promise<Page<ScheduleSummary>> {
     checkFilter('schedules.list', filter, { limit, cursor: text });
     const { limit: most = LIMIT.default, cursor } = filter;
-    const rows = await this.database.persistently(() => {
+    const rows = await this.database.patiently(() => {
       const query = this.query()
         .orderBy('schedule.id')
         .take(most + 1);
       if (cursor !== undefined) query.where('schedule.id > :cursor', { cursor: toSqlText(cursor) });
       return query.getMany();
-    }, CALL_PATIENCE_MS);
+    });
     const items = rows.slice(0, most).map(toSummary);
     return { items, nextCursor: rows.length > most ? items.at(-1)!.id : undefined };
   }
@@ -83,7 +81,7 @@ export class StoredSchedules implements ScheduleStore {
   }
 
   private called<T>(work: (run: Run) => Promise<T>): Promise<T> {
-    return this.database.persistently(() => this.database.transaction(work), CALL_PATIENCE_MS);
+    return this.database.patiently(() => this.database.transaction(work));
   }
 
   private query() {

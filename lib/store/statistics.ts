@@ -1,8 +1,8 @@
 import type { DeadWorker, FleetHealth } from '../engine/health.js';
 import { RUN_STATUSES, type RunStatus } from '../engine/run.js';
 import { fromSqlText, toSqlText } from '../engine/serialization.js';
-import type { ActiveRuns, Stats, WorkerInfo } from '../engine/statistics.js';
-import type { BeatRequest } from '../engine/store.js';
+import type { ActiveRuns, Stats } from '../engine/statistics.js';
+import type { BeatRequest } from '../engine/worker-store.js';
 import type { Database } from './database.js';
 import type { Statements } from './statements/all.js';
 
@@ -58,22 +58,6 @@ export class Statistics {
       oldestDueAt: oldestOf(active),
       tables: tables.map(({ name, rows, bytes }) => ({ name, rows, bytes })),
     };
-  }
-
-  async workers(): Promise<WorkerInfo[]> {
-    interface Row extends Pick<WorkerInfo, 'id' | 'host' | 'pid' | 'alive' | 'queues' | 'running'> {
-      started_at: Date;
-      heartbeat_at: Date;
-      definitions: string[];
-    }
-    const rows = await this.database.run<Row>(this.sql.listWorkers, []);
-    return rows.map(({ started_at, heartbeat_at, definitions, queues, ...facts }) => ({
-      ...facts,
-      startedAt: started_at,
-      heartbeatAt: heartbeat_at,
-      queues: queues.map(fromSqlText),
-      workflows: definitions.map(fromSqlText),
-    }));
   }
 
   async health(worker: Pick<BeatRequest, 'queues' | 'definitions'> | undefined): Promise<FleetHealth> {

@@ -1,6 +1,6 @@
 import type { KeptFor, RetentionStore, Sweep, SweepPosition } from '../engine/retention.js';
 import { toSqlText } from '../engine/serialization.js';
-import { CALL_PATIENCE_MS, type Database, type Run } from './database.js';
+import type { Database, Run } from './database.js';
 import { deleteFamilies, deleteUnneeded } from './delete-family.js';
 import type { Statements } from './statements/all.js';
 
@@ -24,7 +24,7 @@ export class StoredRetention implements RetentionStore {
 
   async declare(keptMs: ReadonlyMap<string, number | null>): Promise<void> {
     const parameters = [[...keptMs.keys()].map(toSqlText), [...keptMs.values()]];
-    await this.database.persistently(() => this.database.run(this.sql.declareRetention, parameters), CALL_PATIENCE_MS);
+    await this.database.patiently(() => this.database.run(this.sql.declareRetention, parameters));
   }
 
   sweep(kept: KeptFor, from: SweepPosition | undefined): Promise<Sweep | 'busy'> {

@@ -14,9 +14,10 @@ import type {
 import type { Page, RunStatus } from '../engine/run.js';
 import { fromSqlText, toSqlText } from '../engine/serialization.js';
 import type { Effects, WokenRun } from '../engine/store.js';
-import { CALL_PATIENCE_MS, type Database, type Run } from './database.js';
+import type { Database, Run } from './database.js';
 import { choicesFromRow, listInputs } from './input-queries.js';
 import { isUuid } from './is-uuid.js';
+import type { NotifyChannel } from './notify-channel.js';
 import { nullable, wokenFromRow, type WokenRow } from './rows.js';
 import type { Statements } from './statements/all.js';
 import { ASKED, CLOSED } from './statements/input.sql.js';
@@ -29,16 +30,16 @@ export class TypeOrmInputStore implements InputStore {
   constructor(
     private readonly database: Database,
     private readonly sql: Statements,
-    private readonly channel: string,
+    private readonly hints: NotifyChannel,
   ) {}
 
   list(filter: InputFilter): Promise<Page<PendingInput>> {
-    return this.called(() => listInputs(this.database.dataSource, this.database.schema, filter));
+    return this.database.patiently(() => listInputs(this.database.dataSource, this.database.schema, filter));
   }
 
   async find(runId: string, name: string): Promise<AskingRun | undefined> {
     if (!isUuid(runId)) return undefined;
-    const rows = await this.called(() =>
+    const rows = await this.database.patiently(() =>
       this.database.run<OpenRow>(this.sql.findInputs, [runId, toSqlText(name), LARGEST_LOOK]),
     );
     const [run] = rows;
@@ -57,11 +58,15 @@ export class TypeOrmInputStore implements InputStore {
 
   async answer({ answer, offeredForMs, ...offer }: NewAnswer): Promise<WokenRun[]> {
     const parameters = [...offerToRow(offer), answer, offeredForMs];
-    return (await this.called(() => this.database.run<WokenRow>(this.sql.answerInput, parameters))).map(wokenFromRow);
+    return (await this.database.patiently(() => this.database.run<WokenRow>(this.sql.answerInput, parameters))).map(
+      wokenFromRow,
+    );
   }
 
   async verdictOf(offer: Offer): Promise<Verdict> {
-    const [row] = await this.called(() => this.database.run<VerdictRow>(this.sql.inputVerdict, offerToRow(offer)));
+    const [row] = await this.database.patiently(() =>
+      this.database.run<VerdictRow>(this.sql.inputVerdict, offerToRow(offer)),
+    );
     const { issues, state, is_recorded } = row!;
     if (issues !== null) return { is: 'refused', issues };
     if (state === 'answered' || is_recorded) return { is: 'accepted' };
@@ -69,11 +74,13 @@ export class TypeOrmInputStore implements InputStore {
   }
 
   async withdraw(offer: Offer): Promise<boolean> {
-    return (await this.called(() => this.database.run(this.sql.withdrawOffer, offerToRow(offer)))).length > 0;
+    return (
+      (await this.database.patiently(() => this.database.run(this.sql.withdrawOffer, offerToRow(offer)))).length > 0
+    );
   }
 
   async given(runId: string): Promise<GivenAnswer[]> {
-    const rows = await this.worked(() => this.database.run<GivenRow>(this.sql.givenAnswers, [runId]));
+    const rows = await this.database.persistently(() => this.database.run<GivenRow>(this.sql.givenAnswers, [runId]));
     return rows.map((row) => ({
       ...identityFromRow(runId, row),
       id: row.offer_id,
@@ -87,19 +94,19 @@ export class TypeOrmInputStore implements InputStore {
 
   async accept(offer: Offer, { epoch, output }: { epoch: number; output: string | null }): Promise<boolean> {
     const parameters = [...offerToRow(offer), epoch, output];
-    const accepted = await this.worked(() => this.database.run(this.sql.acceptOffer, parameters));
-    await this.announceVerdict(offer);
+    const accepted = await this.database.persistently(() => this.database.run(this.sql.acceptOffer, parameters));
+    await this.hints.announceVerdict(offer.runId);
     return accepted.length > 0;
   }
 
   async refuse(offer: Offer, { epoch, issues }: { epoch: number; issues: string | null }): Promise<void> {
     const parameters = [...offerToRow(offer), epoch, issues];
-    await this.worked(() => this.database.run(this.sql.refuseAnswer, parameters));
-    await this.announceVerdict(offer);
+    await this.database.persistently(() => this.database.run(this.sql.refuseAnswer, parameters));
+    await this.hints.announceVerdict(offer.runId);
   }
 
   async expire(input: InputIdentity): Promise<void> {
-    await this.worked(() => this.database.run(this.sql.expireInput, identityToRow(input)));
+    await this.database.persistently(() => this.database.run(this.sql.expireInput, identityToRow(input)));
   }
 
   /** In the transaction of the run's own write, which has its lock. */
@@ -113,19 +120,6 @@ export class TypeOrmInputStore implements InputStore {
     if (asks.length)
       await run(this.sql.askInputs, [runId, toSqlText(workflow), ...ASKED.parameters(asks.map(askedToRow))]);
     if (closes.length) await run(this.sql.closeInputs, [runId, ...CLOSED.parameters(closes.map(closedToRow))]);
-  }
-
-  /** A hint is worth no trouble: whoever waits for it looks by itself after a while. */
-  private async announceVerdict({ runId }: Offer): Promise<void> {
-    await this.database.run(this.sql.announce, [this.channel, JSON.stringify({ judged: [runId] })]).catch(() => {});
-  }
-
-  private called<T>(work: () => Promise<T>): Promise<T> {
-    return this.database.persistently(work, CALL_PATIENCE_MS);
-  }
-
-  private worked<T>(work: () => Promise<T>): Promise<T> {
-    return this.database.persistently(work);
   }
 }
 

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Notification } from 'pg';
 import { v4 as uuid } from 'uuid';
-import type { Hints } from '../engine/store.js';
+import type { Hints } from '../engine/hints.js';
 import type { Database } from './database.js';
 import { quoteIdentifier } from './statements/statement.js';
 

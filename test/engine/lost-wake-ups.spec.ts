@@ -34,7 +34,7 @@ beforeAll(async () => {
   other = await startApp({ database, providers: [Echo], options: { worker: { ...HINTS_ONLY, queues: ['children'] } } });
   interleaving = await Interleaving.of(app, other);
   const { store, worker } = await app.context.get<EngineHost>('EngineHost:', { strict: false }).engine();
-  look = () => store.announce({ queues: [], workers: [worker!.id], ended: [] });
+  look = () => store.hints.announce({ queues: [], workers: [worker!.id], ended: [] });
 });
 
 afterAll(async () => {

@@ -6,7 +6,7 @@ import type { TestApp } from './app.js';
 
 /** What a process does in the database on its way to or from a wait. */
 const GATED = [
-  ...(['announce', 'beat', 'cancel', 'claim', 'commit', 'commitWithEffects', 'loadEnds', 'loadHistories'] as const),
+  ...(['cancel', 'claim', 'commit', 'commitWithEffects', 'loadEnds', 'loadHistories'] as const),
   ...(['loadSignals', 'signal', 'wake', 'wakeDue'] as const),
 ] satisfies (keyof Store)[];
 /** In so many turns of the event loop, what reacts to an answer has asked for the next. */
@@ -29,7 +29,9 @@ export class Interleaving {
     const interleaving = new Interleaving();
     for (const [index, app] of apps.entries()) {
       const { store } = await app.context.get<EngineHost>('EngineHost:', { strict: false }).engine();
-      interleaving.hold(store, index);
+      interleaving.hold(store, GATED, index);
+      interleaving.hold(store.workers, ['beat'], index);
+      interleaving.hold(store.hints, ['announce'], index);
     }
     return interleaving;
   }
@@ -61,9 +63,9 @@ export class Interleaving {
     return result;
   }
 
-  private hold(store: Store, index: number): void {
-    for (const name of GATED) {
-      const send = store[name].bind(store) as (...args: unknown[]) => Promise<unknown>;
+  private hold<Part extends object>(store: Part, names: readonly (keyof Part & string)[], index: number): void {
+    for (const name of names) {
+      const send = (store[name] as (...args: unknown[]) => Promise<unknown>).bind(store);
       const gated = async (...args: unknown[]): Promise<unknown> => {
         await this.gate(`${index}: ${name}`);
         this.inFlight++;

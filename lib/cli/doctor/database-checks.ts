@@ -55,7 +55,7 @@ export const DATABASE_CHECKS: Check[] = [
     name: 'pooler',
     find: async ({ engine, listen }) => {
       await listen();
-      return engine.store.hearsHints
+      return engine.store.hints.isHeard
         ? []
         : [
             problem(

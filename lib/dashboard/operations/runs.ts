@@ -2,7 +2,7 @@ import type { BulkAction, BulkFilter } from '../../engine/bulk.js';
 import { ValidationError } from '../../engine/errors.js';
 import type { CancelOptions, ForkOptions } from '../../engine/orchestrator.js';
 import type { Attributes } from '../../engine/run.js';
-import type { ListFilter } from '../../engine/store.js';
+import type { ListFilter } from '../../engine/run-queries.js';
 import { closed, operation, type Schema } from '../operation.js';
 import {
   anything,

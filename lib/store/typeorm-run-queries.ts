@@ -1,4 +1,4 @@
-import { Between, type DataSource, In, Not, type SelectQueryBuilder } from 'typeorm';
+import { Between, In, Not, type Repository, type SelectQueryBuilder } from 'typeorm';
 import { COMPENSATION_SCOPE, displayKey } from '../engine/command.js';
 import type { ExplainedEntry } from '../engine/explain.js';
 import { isOutcome, NOTES } from '../engine/history.js';
@@ -15,8 +15,9 @@ import {
   type WaitingFor,
 } from '../engine/run.js';
 import { fromSqlText, isCoded, type PayloadSerializer, toSqlText } from '../engine/serialization.js';
+import type { ListFilter, RunQueries } from '../engine/run-queries.js';
 import { logLinesOf } from '../engine/step-log.js';
-import type { ListFilter } from '../engine/store.js';
+import type { Database } from './database.js';
 import { HistoryEntity } from './entities/history.entity.js';
 import { RunEntity } from './entities/run.entity.js';
 import { isUuid } from './is-uuid.js';
@@ -35,52 +36,68 @@ const OUTLINE = {
   ...{ startedAt: true, finishedAt: true, childId: true },
 } as const;
 
-/** What people and services look at: no transitions, no hot path. */
-export class RunQueries {
+/** Lists and details of runs, by TypeORM's query builder. */
+export class TypeOrmRunQueries implements RunQueries {
+  private readonly runs: Repository<RunEntity>;
+  private readonly entries: Repository<HistoryEntity>;
+
   constructor(
-    private readonly dataSource: DataSource,
+    private readonly database: Database,
     private readonly serializer: PayloadSerializer,
-  ) {}
-
-  async hasCodedPayloads(): Promise<boolean> {
-    const query = this.dataSource.getRepository(RunEntity).createQueryBuilder('run').select([]);
-    for (const payload of ['input', 'output', 'state', 'error']) query.addSelect(`left(run.${payload}, 1)`, payload);
-    const rows = await query.orderBy('run.id', 'DESC').limit(NEWEST).getRawMany<Record<string, string | null>>();
-    return rows.some((row) => Object.values(row).some((text) => text !== null && isCoded(text)));
+  ) {
+    this.runs = database.dataSource.getRepository(RunEntity);
+    this.entries = database.dataSource.getRepository(HistoryEntity);
   }
 
-  async exists(runId: string): Promise<boolean> {
-    return isUuid(runId) && (await this.dataSource.getRepository(RunEntity).existsBy({ id: runId }));
+  haveCodedPayloads(): Promise<boolean> {
+    return this.database.patiently(async () => {
+      const query = this.runs.createQueryBuilder('run').select([]);
+      for (const payload of ['input', 'output', 'state', 'error']) query.addSelect(`left(run.${payload}, 1)`, payload);
+      const rows = await query.orderBy('run.id', 'DESC').limit(NEWEST).getRawMany<Record<string, string | null>>();
+      return rows.some((row) => Object.values(row).some((text) => text !== null && isCoded(text)));
+    });
   }
 
-  async get(runId: string): Promise<RunDetails | undefined> {
-    if (!isUuid(runId)) return undefined;
-    return this.details(this.withPayloads().where({ id: runId }));
+  exists(runId: string): Promise<boolean> {
+    return this.database.patiently(async () => isUuid(runId) && (await this.runs.existsBy({ id: runId })));
+  }
+
+  get(runId: string): Promise<RunDetails | undefined> {
+    return this.database.patiently(async () => {
+      if (!isUuid(runId)) return undefined;
+      return this.details(this.withPayloads().where({ id: runId }));
+    });
   }
 
   findByKey(workflow: string, key: string): Promise<RunDetails | undefined> {
-    return this.details(
-      this.withPayloads().where({ workflow: toSqlText(workflow), key: toSqlText(key), superseded: false }),
-    );
-  }
-
-  async findId(workflow: string, key: string): Promise<string | undefined> {
     const where = { workflow: toSqlText(workflow), key: toSqlText(key), superseded: false };
-    return (await this.dataSource.getRepository(RunEntity).findOne({ select: { id: true }, where }))?.id;
+    return this.database.patiently(() => this.details(this.withPayloads().where(where)));
   }
 
-  async idsBetween(first: string, last: string, limit: number): Promise<string[]> {
-    const rows = await this.dataSource
-      .getRepository(RunEntity)
-      .find({ select: { id: true }, where: { id: Between(first, last) }, order: { id: 'ASC' }, take: limit });
-    return rows.map(({ id }) => id);
+  findId(workflow: string, key: string): Promise<string | undefined> {
+    const where = { workflow: toSqlText(workflow), key: toSqlText(key), superseded: false };
+    return this.database.patiently(async () => (await this.runs.findOne({ select: { id: true }, where }))?.id);
   }
 
-  async history(runId: string): Promise<HistoryEntry[]> {
-    if (!isUuid(runId)) return [];
-    const rows = await this.dataSource.getRepository(HistoryEntity).find({ where: { runId }, order: { seq: 'ASC' } });
-    const logs = this.logsOf(rows);
-    return rows.filter((row) => isOutcome(row.kind)).map((row) => this.toEntry(row, logs.get(callOf(row)) ?? []));
+  idsBetween(first: string, last: string, limit: number): Promise<string[]> {
+    return this.database.patiently(async () => {
+      const rows = await this.runs.find({
+        select: { id: true },
+        where: { id: Between(first, last) },
+        order: { id: 'ASC' },
+        take: limit,
+      });
+      return rows.map(({ id }) => id);
+    });
+  }
+
+  history(runId: string): Promise<HistoryEntry[]> {
+    return this.database.patiently(async () => {
+      if (!isUuid(runId)) return [];
+      const rows = await this.entries.find({ where: { runId }, order: { seq: 'ASC' } });
+      const logs = this.logsOf(rows);
+      return rows.filter((row) => isOutcome(row.kind)).map((row) => this.toEntry(row, logs.get(callOf(row)) ?? []));
+    });
   }
 
   /** The log lines of each step, of attempts that were tried again too. */
@@ -93,79 +110,76 @@ export class RunQueries {
     return logs;
   }
 
-  async outline(runId: string, limit: number): Promise<ExplainedEntry[]> {
-    const rows = await this.dataSource.getRepository(HistoryEntity).find({
-      select: OUTLINE,
-      where: { runId, kind: Not(In([...NOTES])) },
-      order: { seq: 'ASC' },
-      take: limit,
+  outline(runId: string, limit: number): Promise<ExplainedEntry[]> {
+    return this.database.patiently(async () => {
+      const rows = await this.entries.find({
+        select: OUTLINE,
+        where: { runId, kind: Not(In([...NOTES])) },
+        order: { seq: 'ASC' },
+        take: limit,
+      });
+      const answers = await this.answersOf(runId, rows);
+      return rows.map((row) => ({
+        ...identityOf(row),
+        status: row.status,
+        attempts: row.attempts,
+        startedAt: row.startedAt,
+        finishedAt: row.finishedAt,
+        durationMs: row.finishedAt.getTime() - row.startedAt.getTime(),
+        childId: row.childId ?? undefined,
+        answer: answers.get(row.seq),
+      }));
     });
-    const answers = await this.answersOf(runId, rows);
-    return rows.map((row) => ({
-      ...identityOf(row),
-      status: row.status,
-      attempts: row.attempts,
-      startedAt: row.startedAt,
-      finishedAt: row.finishedAt,
-      durationMs: row.finishedAt.getTime() - row.startedAt.getTime(),
-      childId: row.childId ?? undefined,
-      answer: answers.get(row.seq),
-    }));
   }
 
   /** The outputs of decisions, which are small. */
   private async answersOf(runId: string, rows: readonly HistoryEntity[]): Promise<Map<number, boolean>> {
     const seqs = rows.filter(({ kind }) => kind === 'decision').map(({ seq }) => seq);
     if (seqs.length === 0) return new Map();
-    const decisions = await this.dataSource
-      .getRepository(HistoryEntity)
-      .find({ select: { seq: true, output: true }, where: { runId, seq: In(seqs) } });
+    const decisions = await this.entries.find({ select: { seq: true, output: true }, where: { runId, seq: In(seqs) } });
     return new Map(decisions.map(({ seq, output }) => [seq, this.serializer.show(output) === true]));
   }
 
-  async tree(runId: string): Promise<RunTree | undefined> {
-    if (!isUuid(runId)) return undefined;
-    const root = await this.dataSource.getRepository(RunEntity).findOneBy({ id: runId });
-    if (!root) return undefined;
-    const tree = toTree(root);
-    let level = new Map([[root.id, tree]]);
-    while (level.size > 0) level = await this.addChildren(level);
-    return tree;
+  tree(runId: string): Promise<RunTree | undefined> {
+    return this.database.patiently(async () => {
+      if (!isUuid(runId)) return undefined;
+      const root = await this.runs.findOneBy({ id: runId });
+      if (!root) return undefined;
+      const tree = toTree(root);
+      let level = new Map([[root.id, tree]]);
+      while (level.size > 0) level = await this.addChildren(level);
+      return tree;
+    });
   }
 
   /** Newest first. The cursor is the id of the last item: ids are ordered by the time of their start. */
-  async list(filter: ListFilter): Promise<Page<RunSummary>> {
-    checkFilter('list', filter, RUN_FILTER);
-    const limit = filter.limit ?? LIMIT.default;
-    const query = this.dataSource
-      .getRepository(RunEntity)
-      .createQueryBuilder('run')
-      .orderBy('run.id', 'DESC')
-      .take(limit + 1);
-    applyFilter(query, filter);
-    const rows = await query.getMany();
-    const items = rows.slice(0, limit).map((row) => this.toSummary(row));
-    return { items, nextCursor: rows.length > limit ? items.at(-1)!.id : undefined };
+  list(filter: ListFilter): Promise<Page<RunSummary>> {
+    return this.database.patiently(async () => {
+      checkFilter('list', filter, RUN_FILTER);
+      const limit = filter.limit ?? LIMIT.default;
+      const query = this.runs
+        .createQueryBuilder('run')
+        .orderBy('run.id', 'DESC')
+        .take(limit + 1);
+      applyFilter(query, filter);
+      const rows = await query.getMany();
+      const items = rows.slice(0, limit).map((row) => this.toSummary(row));
+      return { items, nextCursor: rows.length > limit ? items.at(-1)!.id : undefined };
+    });
   }
 
   /** In the order of `list`. */
-  async matching(filter: Omit<ListFilter, 'limit'>, limit: number): Promise<string[]> {
-    checkFilter('bulk', filter, RUN_FILTER);
-    const query = this.dataSource
-      .getRepository(RunEntity)
-      .createQueryBuilder('run')
-      .select('run.id', 'id')
-      .orderBy('run.id', 'DESC')
-      .limit(limit);
-    applyFilter(query, filter);
-    return (await query.getRawMany<{ id: string }>()).map(({ id }) => id);
+  matching(filter: Omit<ListFilter, 'limit'>, limit: number): Promise<string[]> {
+    return this.database.patiently(async () => {
+      checkFilter('bulk', filter, RUN_FILTER);
+      const query = this.runs.createQueryBuilder('run').select('run.id', 'id').orderBy('run.id', 'DESC').limit(limit);
+      applyFilter(query, filter);
+      return (await query.getRawMany<{ id: string }>()).map(({ id }) => id);
+    });
   }
 
   private withPayloads(): SelectQueryBuilder<RunEntity> {
-    return this.dataSource
-      .getRepository(RunEntity)
-      .createQueryBuilder('run')
-      .addSelect(['run.input', 'run.output', 'run.error']);
+    return this.runs.createQueryBuilder('run').addSelect(['run.input', 'run.output', 'run.error']);
   }
 
   private async details(query: SelectQueryBuilder<RunEntity>): Promise<RunDetails | undefined> {
@@ -183,8 +197,7 @@ export class RunQueries {
 
   /** Of the steps without an outcome. */
   private async heartbeatsOf(runId: string): Promise<StepHeartbeat[]> {
-    const rows = await this.dataSource
-      .getRepository(HistoryEntity)
+    const rows = await this.entries
       .createQueryBuilder('beat')
       .where(`beat.run_id = :runId and beat.kind = 'progress'`, { runId })
       .andWhere((query) => {
@@ -213,8 +226,7 @@ export class RunQueries {
     const children = new Map<string, RunTree>();
     const parentIds = [...parents.keys()];
     for (let from = 0; from < parentIds.length; from += TREE_PIECE) {
-      const rows = await this.dataSource
-        .getRepository(RunEntity)
+      const rows = await this.runs
         .createQueryBuilder('run')
         .where('run.parent_id = any(:parentIds)', { parentIds: parentIds.slice(from, from + TREE_PIECE) })
         .orderBy('run.id')

@@ -1,0 +1,193 @@
+import type { DatabaseClock } from '../engine/clock.js';
+import type { RunStatus } from '../engine/run.js';
+import { fromSqlText, type PayloadSerializer, toSqlText } from '../engine/serialization.js';
+import type { CancelResult, CommitResult, CommittedRun, Effects, Placement, RunWrite } from '../engine/store.js';
+import type { Canceller } from './canceller.js';
+import type { Run } from './database.js';
+import {
+  cancelFromRow,
+  childToRow,
+  outcomeToRow,
+  toBeWokenRow,
+  wokenFromRow,
+  type WokenRow,
+  writeToRow,
+} from './rows.js';
+import type { Statements } from './statements/all.js';
+import { CHILDREN, OUTCOMES, WRITES } from './statements/commit.sql.js';
+import type { TypeOrmInputStore } from './typeorm-input-store.js';
+
+/** What a row of the reply is about: all writes, one of them that has something to tell, a run that they woke, a new child. */
+interface CommitRow {
+  tag: 'all' | 'own' | 'woken' | 'child';
+  id: string;
+  status: RunStatus;
+  wakes: number | null;
+  epoch: number | null;
+  queue: string | null;
+  worker_id: string | null;
+  watched: boolean | null;
+  cancel_requested_at: number | null;
+  cancel_reason: string | null;
+  deadline: number | null;
+  at: number | null;
+}
+
+interface GenerationRow {
+  worker_id: string | null;
+  generation: number;
+  epoch: number;
+  wakes: number;
+  started_at: number;
+}
+
+/**
+ * Writes of runs. Of one that was made as asked, on a run that nothing happened to, the database says no more than that:
+ * those are counted. Each member runs inside a transaction, or a statement, of the caller's.
+ */
+export class Commits {
+  constructor(
+    private readonly sql: Statements,
+    private readonly serializer: PayloadSerializer,
+    private readonly clock: DatabaseClock,
+    private readonly others: { canceller: Canceller; inputs: Pick<TypeOrmInputStore, 'applyEffects'> },
+  ) {}
+
+  /** One statement. */
+  async write(run: Run, writes: readonly RunWrite[], placement: Placement): Promise<CommitResult> {
+    const rows = await run<CommitRow>(this.sql.commitWrites, [
+      ...WRITES.parameters([...writes.map(writeToRow), ...parentsToWake(writes).map(toBeWokenRow)]),
+      ...OUTCOMES.parameters(
+        writes.flatMap((write) => write.outcomes.map((outcome) => outcomeToRow(write.runId, outcome))),
+      ),
+      ...CHILDREN.parameters(
+        writes.flatMap((write) => write.children.map((child) => childToRow(child, this.serializer))),
+      ),
+      placement.workerId ?? null,
+      placement.definitions.map(toSqlText),
+      placement.resident,
+    ]);
+    const result = toCommitResult(rows, writes);
+    this.clock.synchronise(result.at);
+    return result;
+  }
+
+  /** What a write does to other runs is done only when it was made under the current epoch. */
+  async writeWithEffects(run: Run, write: RunWrite, placement: Placement): Promise<CommitResult> {
+    const { runId, epoch } = write;
+    const effects = write.effects!;
+    // Before the write itself, whose new children take over the refs.
+    if (effects.supersedes.length) await run(this.sql.supersedeRuns, [effects.supersedes, runId, epoch]);
+    const result = await this.write(run, [write], placement);
+    const [owned] = result.runs;
+    if (owned) {
+      result.readyOn = await this.awaitEnds(run, runId, effects);
+      await this.others.inputs.applyEffects(run, write, effects);
+      if (effects.compensation) await run(this.sql.markCompensation, [runId, effects.compensation]);
+      result.cancelled = await this.cancel(run, await this.toCancel(run, runId, effects, owned.status));
+    }
+    if (write.move?.to === 'continued' && !owned?.cancel) await this.continueRun(run, write, result);
+    return result;
+  }
+
+  /** Returns the queues on which what is waited for can be claimed. */
+  private async awaitEnds(run: Run, runId: string, { awaits, watches }: Effects): Promise<string[]> {
+    interface Awaited {
+      ready_on: string | null;
+    }
+    const children = awaits.length ? await run<Awaited>(this.sql.awaitChildren, [runId, awaits]) : [];
+    const others = watches.length ? await run<Awaited>(this.sql.watchRuns, [runId, watches]) : [];
+    return queuesOf([...children, ...others]);
+  }
+
+  /** Those that the run asks for, and the children that close with it when it has ended. */
+  private async toCancel(
+    run: Run,
+    runId: string,
+    { cancels, closesChildren }: Effects,
+    status: RunStatus,
+  ): Promise<Effects['cancels']> {
+    if (!closesChildren || (status !== 'completed' && status !== 'failed')) return cancels;
+    const closing = await run<{ id: string }>(this.sql.closingChildren, [runId]);
+    return [...cancels, { runIds: closing.map(({ id }) => id), reason: `its parent ended (${status})` }];
+  }
+
+  private async cancel(run: Run, cancels: Effects['cancels']): Promise<CancelResult | null> {
+    let cancelled: CancelResult | null = null;
+    for (const { runIds, reason } of cancels) {
+      if (runIds.length === 0) continue;
+      const result = await this.others.canceller.cancel(run, runIds, { reason, terminate: false });
+      cancelled = cancelled ? mergeCancels(cancelled, result) : result;
+    }
+    return cancelled;
+  }
+
+  private async continueRun(run: Run, { runId, epoch, move, effects }: RunWrite, result: CommitResult): Promise<void> {
+    const input = move?.to === 'continued' ? move.input : null;
+    const values = [runId, input, effects!.continues!.generation, epoch];
+    const [row] = await run<GenerationRow>(this.sql.continueRun, values);
+    if (!row) return;
+    const { worker_id, started_at, ...facts } = row;
+    const next = { ...facts, workerId: worker_id, startedAt: started_at };
+    result.runs = [{ id: runId, status: 'running', wakes: row.wakes, cancel: null, watched: false, next }];
+  }
+}
+
+/** Of those that end: the parents that are not written themselves. */
+function parentsToWake(writes: readonly RunWrite[]): string[] {
+  const written = new Set(writes.map((write) => write.runId));
+  const mayWake = new Set<string>();
+  for (const { parentId, move } of writes)
+    if (parentId && move && move.to !== 'waiting' && !written.has(parentId)) mayWake.add(parentId);
+  return [...mayWake];
+}
+
+function toCommitResult(rows: readonly CommitRow[], writes: readonly RunWrite[]): CommitResult {
+  const result: CommitResult = { runs: [], woken: [], children: [], cancelled: null, readyOn: [], at: 0 };
+  const told = new Map<string, CommittedRun>();
+  let owned = 0;
+  for (const row of rows) {
+    if (row.tag === 'all') {
+      result.at = row.at!;
+      owned = row.wakes!;
+    } else if (row.tag === 'own') told.set(row.id, committedFromRow(row));
+    else if (row.tag === 'woken') result.woken.push(wokenFromRow(row as WokenRow));
+    else result.children.push({ id: row.id, status: row.status, deadline: row.deadline });
+  }
+  for (const write of writes) {
+    const run = told.get(write.runId) ?? (owned === writes.length ? movedAsAsked(write) : undefined);
+    if (run) result.runs.push(run);
+  }
+  return result;
+}
+
+function committedFromRow(row: CommitRow): CommittedRun {
+  return {
+    id: row.id,
+    status: row.status,
+    wakes: row.wakes!,
+    watched: row.watched!,
+    cancel: cancelFromRow(row.cancel_requested_at, row.cancel_reason),
+    next: undefined,
+  };
+}
+
+/** What became of an owned write of which the database had nothing to say. */
+function movedAsAsked({ runId, move, seenWakes }: RunWrite): CommittedRun {
+  const status = move && move.to !== 'continued' ? move.to : 'running';
+  return { id: runId, status, wakes: seenWakes, cancel: null, watched: false, next: undefined };
+}
+
+function mergeCancels(one: CancelResult, other: CancelResult): CancelResult {
+  return {
+    found: one.found || other.found,
+    ended: [...one.ended, ...other.ended],
+    unwinding: [...one.unwinding, ...other.unwinding],
+    woken: [...one.woken, ...other.woken],
+  };
+}
+
+/** Of runs that can be claimed: where. */
+export function queuesOf(runs: readonly { ready_on: string | null }[]): string[] {
+  return [...new Set(runs.flatMap(({ ready_on: queue }) => (queue === null ? [] : [fromSqlText(queue)])))];
+}

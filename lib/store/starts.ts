@@ -1,0 +1,158 @@
+import type { DatabaseClock } from '../engine/clock.js';
+import type { RunStatus } from '../engine/run.js';
+import { type PayloadSerializer, toSqlText } from '../engine/serialization.js';
+import type { NewRun, Placement, StartOutcome, StartResult } from '../engine/store.js';
+import type { Run } from './database.js';
+import { newRunToRow, nullable } from './rows.js';
+import type { StartLimiter } from './start-limiter.js';
+import type { Statements } from './statements/all.js';
+import { NEW_RUNS } from './statements/start.sql.js';
+
+/** A key may be held by an open transaction for long, and a connection must not; it is tried again with pauses. */
+const KEY_PATIENCE_MS = 100;
+
+/** Nobody takes the new run on at once. */
+const NOBODY: Placement = { workerId: undefined, definitions: [], resident: [] };
+
+interface Insertion {
+  placement: Placement;
+  /** How long to wait for a transaction that holds a key; undefined: as the transaction has it. */
+  keyPatienceMs: number | undefined;
+}
+
+interface StartedRow {
+  id: string;
+  status: RunStatus;
+  deadline: number | null;
+  at: number;
+}
+
+interface FoundRow extends StartedRow {
+  position: number;
+  input_digest: string;
+}
+
+/**
+ * Starts of runs: a start whose key finds a run gives that run, and starts nothing. Each member runs inside a transaction,
+ * or a statement, of the caller's.
+ */
+export class Starts {
+  constructor(
+    private readonly sql: Statements,
+    private readonly serializer: PayloadSerializer,
+    private readonly clock: DatabaseClock,
+    private readonly limiter: StartLimiter,
+  ) {}
+
+  /** Whether these need a transaction, for they have to be counted first. */
+  areLimited(runs: readonly NewRun[]): boolean {
+    return this.limiter.concerns(runs);
+  }
+
+  /** One statement, unless they are limited. `together`: when one is refused, none is started. */
+  async start(
+    run: Run,
+    runs: readonly NewRun[],
+    { placement, together }: { placement: Placement; together: boolean },
+  ): Promise<StartOutcome[]> {
+    const how: Insertion = { placement, keyPatienceMs: KEY_PATIENCE_MS };
+    if (!this.areLimited(runs)) return this.insert(run, runs, how);
+    await this.limiter.lock(run, runs);
+    const outcomes: (StartOutcome | undefined)[] = runs.map(() => undefined);
+    // No limit concerns a start that starts nothing.
+    await this.findThoseThatWereThere(run, runs, outcomes);
+    const news = runs.filter((_, index) => !outcomes[index]);
+    const refusals = await this.limiter.refusals(run, news);
+    const admitted = together && refusals.size > 0 ? [] : news.filter((newRun) => !refusals.has(newRun));
+    const started = admitted.length ? await this.insert(run, admitted, how) : [];
+    const [first] = refusals.values();
+    return runs.map((newRun, index) => {
+      const known = outcomes[index] ?? started[admitted.indexOf(newRun)];
+      return known ?? { refusal: refusals.get(newRun) ?? first! };
+    });
+  }
+
+  /** In a transaction that may stay open for long. Throws StartLimitError. */
+  async startUncommitted(run: Run, newRun: NewRun): Promise<StartResult> {
+    // Without the lock: it would be held for as long as the caller's transaction is open.
+    await this.refuse(run, newRun);
+    const [result] = await this.insert(run, [newRun], { placement: NOBODY, keyPatienceMs: undefined });
+    return result!;
+  }
+
+  /** Counts it among the starts of its tenant, if those have a limit. Throws StartLimitError. */
+  async admit(run: Run, newRun: NewRun): Promise<void> {
+    if (!this.areLimited([newRun])) return;
+    await this.limiter.lock(run, [newRun]);
+    await this.refuse(run, newRun);
+  }
+
+  /** One that was admitted, for whoever claims it. */
+  async startAdmitted(run: Run, newRun: NewRun): Promise<StartResult> {
+    const [result] = await this.insert(run, [newRun], { placement: NOBODY, keyPatienceMs: KEY_PATIENCE_MS });
+    return result!;
+  }
+
+  private async refuse(run: Run, newRun: NewRun): Promise<void> {
+    if (!this.areLimited([newRun])) return;
+    const refusal = (await this.limiter.refusals(run, [newRun])).get(newRun);
+    if (refusal) throw refusal;
+  }
+
+  private async insert(
+    run: Run,
+    runs: readonly NewRun[],
+    { placement, keyPatienceMs }: Insertion,
+  ): Promise<StartResult[]> {
+    const parameters = [
+      ...NEW_RUNS.parameters(runs.map((newRun) => newRunToRow(newRun, this.serializer))),
+      placement.workerId ?? null,
+      placement.definitions.map(toSqlText),
+      keyPatienceMs?.toString() ?? null,
+    ];
+    const inserted = new Map((await run<StartedRow>(this.sql.insertRuns, parameters)).map((row) => [row.id, row]));
+    const results = runs.map((newRun): StartResult | undefined => {
+      const row = inserted.get(newRun.id);
+      return row && toStarted(row, newRun);
+    });
+    await this.findThoseThatWereThere(run, runs, results);
+    refuseThoseThatAreGone(runs, results);
+    const [first] = inserted.values();
+    if (first) this.clock.synchronise(first.at);
+    return results as StartResult[];
+  }
+
+  private async findThoseThatWereThere(
+    run: Run,
+    runs: readonly NewRun[],
+    results: (StartOutcome | undefined)[],
+  ): Promise<void> {
+    const missing = runs.flatMap((newRun, index) => (results[index] ? [] : [{ newRun, index }]));
+    if (missing.length === 0) return;
+    const rows = await run<FoundRow>(this.sql.findStarted, [
+      missing.map(({ newRun }) => newRun.id),
+      missing.map(({ newRun }) => toSqlText(newRun.workflow)),
+      missing.map(({ newRun }) => nullable(newRun.key)),
+    ]);
+    for (const row of rows) {
+      const { newRun, index } = missing[row.position - 1]!;
+      results[index] = this.toFound(row, newRun);
+    }
+  }
+
+  private toFound({ id, status, input_digest, deadline, at }: FoundRow, newRun: NewRun): StartResult {
+    const isSameInput = this.serializer.isDigest(input_digest, newRun.inputDigest);
+    const inputDigest = isSameInput ? newRun.inputDigest : input_digest;
+    return { id, started: id === newRun.id, status, inputDigest, at, deadline };
+  }
+}
+
+function toStarted({ id, status, deadline, at }: StartedRow, { inputDigest }: NewRun): StartResult {
+  return { id, started: true, status, inputDigest, at, deadline };
+}
+
+function refuseThoseThatAreGone(runs: readonly NewRun[], results: readonly (StartResult | undefined)[]): void {
+  const gone = runs.find((_, index) => !results[index]);
+  if (gone)
+    throw new Error(`The run with the key '${gone.key}' was deleted while it was started again; start it once more`);
+}
