@@ -1,0 +1,59 @@
+import { execFileSync } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
+import pg from 'pg';
+import type { System } from '../system.js';
+import { GroupCommit } from './group-commit.js';
+import { floorStatements } from './floor.sql.js';
+
+export const settings =
+  'pg alone: the same rows in the same tables, in as many commits, by multi-row statements; no engine, no fencing, no replay, no Nest, no TypeORM.';
+
+/** The least that can be done to leave the rows that the engine leaves. It may lose races and crashes; what it costs is the floor. */
+export async function open(url: string): Promise<System> {
+  migrate(url);
+  const pool = new pg.Pool({ connectionString: url, max: 4 });
+  const runs = new GroupCommit<[id: string, workflow: string, input: string]>(pool, floorStatements.start);
+  const outcomes = new GroupCommit<[run: string, seq: number, output: string]>(pool, floorStatements.record);
+  const children = new GroupCommit<[id: string, parent: string, input: string]>(pool, floorStatements.callChild);
+  const ends = new GroupCommit<
+    [run: string, seq: number, kind: string, name: string, child: string | null, output: string, parent: string | null]
+  >(pool, floorStatements.end);
+
+  async function start(workflow: string, value: number): Promise<string> {
+    const id = timeOrderedId();
+    await runs.add(id, workflow, String(value));
+    return id;
+  }
+
+  return {
+    async oneStep(value) {
+      const id = await start('one-step', value);
+      await ends.add(id, 1, 'step', 'work', null, String(value + 1), null);
+    },
+    async tenSteps(value) {
+      const id = await start('ten-steps', value);
+      for (let step = 1; step < 10; step++) await outcomes.add(id, step, String(value + step));
+      await ends.add(id, 10, 'step', 'work', null, String(value + 10), null);
+    },
+    async parentChild(value) {
+      const parent = await start('parent', value);
+      const child = timeOrderedId();
+      await children.add(child, parent, String(value));
+      await ends.add(child, 1, 'step', 'work', null, String(value + 1), parent);
+      await ends.add(parent, 1, 'child', 'one-step#1', child, String(value + 1), null);
+    },
+    close: () => pool.end(),
+  };
+}
+
+/** A uuid v7, as the engine's ids are: new rows go to the end of the index. */
+function timeOrderedId(): string {
+  const time = Date.now().toString(16).padStart(12, '0');
+  return `${time.slice(0, 8)}-${time.slice(8)}-7${randomUUID().slice(15)}`;
+}
+
+/** The tables are the engine's own, so that they have its columns and indexes. */
+function migrate(url: string): void {
+  const command = new URL('../../../dist/cli/main.js', import.meta.url);
+  execFileSync(process.execPath, [command.pathname, 'migrate'], { env: { ...process.env, DATABASE_URL: url } });
+}
