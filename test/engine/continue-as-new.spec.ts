@@ -540,7 +540,7 @@ describe('a continuation and', () => {
     engine.store.commitWithEffects = async (...write) => {
       const result = await commit(...write);
       looks++;
-      await worker['look']();
+      await worker['regularLook'].look();
       return result;
     };
     barrier.open();

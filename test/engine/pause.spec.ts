@@ -27,7 +27,7 @@ async function untilStatus(runId: string, status: RunStatus): Promise<void> {
 /** Whether the worker of that app has heard of the pause. */
 async function isPausing({ context }: TestApp, runId: string): Promise<boolean> {
   const { worker } = await context.get<EngineHost>('EngineHost:', { strict: false }).engine();
-  return worker!['executions'].get(runId)?.['isPausing'] ?? false;
+  return worker!['runs'].findExecuting(runId)?.['isPausing'] ?? false;
 }
 
 /** A worker claims what it is told of at once: after some claims it would have taken the run. */

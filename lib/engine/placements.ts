@@ -1,0 +1,98 @@
+import type { QueueGates } from './queue-gates.js';
+import type { WorkflowRegistry } from './registry.js';
+import type { RunsInMemory } from './runs-in-memory.js';
+import { toClaimedRun } from './started-run.js';
+import type { ClaimedRun, CommitResult, NewRun, Placement, RunWrite, StartResult } from './store.js';
+
+interface PlacementsParts {
+  registry: WorkflowRegistry;
+  runs: RunsInMemory;
+  gates: Pick<QueueGates, 'has'>;
+  takesRuns(): boolean;
+  serves(queue: string): boolean;
+  /** The worker that may be given runs; undefined when it does not take any. */
+  taker(): string | undefined;
+  takeOn(run: ClaimedRun): void;
+  /** One of the new runs is not begun at once: it is due then, or ready for whoever claims it. */
+  dueAt(time: number): void;
+  ready(run: NewRun): void;
+}
+
+/**
+ * What a worker takes on itself of the runs that are started here, so that they need not be claimed.
+ * Invariant: a run that is marked as eager has a slot reserved, until `takeOn` is told what became of it.
+ */
+export class Placements {
+  constructor(private readonly parts: PlacementsParts) {}
+
+  /** Marks those of the new runs that can begin at once, and keeps slots for them. */
+  forStarts(runs: readonly NewRun[]): Placement {
+    this.reserveFor(runs, 0);
+    return { ...this.common, resident: [] };
+  }
+
+  /** Of the children that these writes start; and the parked parents that go on in the slots of the children that end. */
+  forWrites(writes: readonly RunWrite[]): Placement {
+    // A run that parks or ends leaves its slot to the children that start in the same commit.
+    const leaving = writes.filter(({ move }) => move !== null && move.to !== 'continued').length;
+    for (const write of writes) this.reserveFor(write.children, leaving);
+    const resident = this.parts.takesRuns()
+      ? writes.filter((write) => this.endsAndWakesResident(write)).map((write) => write.parentId!)
+      : [];
+    return { ...this.common, resident };
+  }
+
+  /** Begins those of the reserved runs that the database gave to this worker. */
+  takeOn(runs: readonly NewRun[], statusOf: (run: NewRun) => StartResult | undefined): void {
+    for (const run of runs) {
+      if (run.eager) this.parts.runs.release(1);
+      const result = statusOf(run);
+      if (!result?.started) continue;
+      if (result.status === 'running' && run.eager) this.parts.takeOn(toClaimedRun(run, result));
+      else if (run.delayMs !== null || run.startAt !== null) this.parts.dueAt(result.at + (run.delayMs ?? 0));
+      else this.parts.ready(run);
+    }
+  }
+
+  /** Begins those of the children that the database gave to this worker. */
+  takeOnChildren(writes: readonly RunWrite[], { children, at }: CommitResult): void {
+    const made = new Map(children.map((child) => [child.id, child]));
+    for (const write of writes) {
+      this.takeOn(write.children, (child) => {
+        const row = made.get(child.id);
+        return row && { ...row, started: true, inputDigest: child.inputDigest, at };
+      });
+    }
+  }
+
+  private get common(): Omit<Placement, 'resident'> {
+    return { workerId: this.parts.taker(), definitions: this.parts.registry.ids() };
+  }
+
+  private reserveFor(newRuns: readonly NewRun[], slotsAboutToBeFree: number): void {
+    const { runs } = this.parts;
+    for (const run of newRuns) {
+      run.eager = this.canBegin(run) && runs.freeSlots + slotsAboutToBeFree > 0;
+      if (run.eager) runs.reserve(1);
+    }
+  }
+
+  private canBegin(run: NewRun): boolean {
+    const { registry, gates, takesRuns, serves } = this.parts;
+    return (
+      takesRuns() &&
+      run.delayMs === null &&
+      run.startAt === null &&
+      serves(run.queue) &&
+      !gates.has(run.queue) &&
+      registry.has(run.workflow, run.version)
+    );
+  }
+
+  /** The parent of a run that ends is parked here: it goes on in the slot that the child leaves. */
+  private endsAndWakesResident({ move, parentId }: RunWrite): boolean {
+    return (
+      parentId !== null && move !== null && move.to !== 'waiting' && this.parts.runs.findParked(parentId) !== undefined
+    );
+  }
+}
