@@ -29,6 +29,7 @@ export class HostProcess {
 
   operations: readonly string[] = [];
   settings = '';
+  lacks: Record<string, string> = {};
 
   static async start(module: string, url: string, role: Role): Promise<HostProcess> {
     const child = fork(HOST, [module, url, JSON.stringify(role)], {

@@ -10,11 +10,11 @@ import type { Role, System, SystemModule } from './system.js';
 const [module, url, role] = process.argv.slice(2) as [string, string, string];
 
 async function main(): Promise<void> {
-  const { open, settings } = (await import(module)) as SystemModule;
+  const { open, settings, lacks = {} } = (await import(module)) as SystemModule;
   const system = await open(url, JSON.parse(role) as Role);
   process.on('message', (message) => void answer(system, message as Request));
   process.on('disconnect', () => process.exit());
-  const introduction: Introduction = { operations: operationsOf(system), settings };
+  const introduction: Introduction = { operations: operationsOf(system), settings, lacks };
   send({ id: 0, value: introduction });
 }
 

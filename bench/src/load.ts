@@ -13,9 +13,13 @@ export interface Load {
   measureMs: number;
 }
 
+/** How many times the usual stretch a slow system may take. */
+const LONGEST = 8;
+
 /**
  * Keeps `inFlight` calls of `work` going, and counts those that end within a stretch of time after the warm-up. So neither filling
- * the pipeline nor draining it counts, and a slow system is measured for no longer than a fast one.
+ * the pipeline nor draining it counts, and a slow system is measured for hardly longer than a fast one: until as many have ended as are in
+ * flight, since their ends may come in lumps.
  */
 export async function steady(
   work: (item: number) => Promise<unknown>,
@@ -34,6 +38,8 @@ export async function steady(
     await pause(warmMs);
     const before = { ends: state.ends, at: performance.now(), cpu: process.cpuUsage() };
     await pause(measureMs);
+    const until = performance.now() + LONGEST * measureMs;
+    while (state.ends - before.ends < inFlight && performance.now() < until && !state.isOver) await pause(10);
     const elapsed = performance.now() - before.at;
     const { user, system } = process.cpuUsage(before.cpu);
     const count = state.ends - before.ends;

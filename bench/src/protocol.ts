@@ -19,6 +19,8 @@ export interface Introduction {
   /** Those that the system has. */
   operations: string[];
   settings: string;
+  /** Why it has no such operation. */
+  lacks: Record<string, string>;
 }
 
 export type Request = Demand & { id: number };

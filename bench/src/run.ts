@@ -56,7 +56,7 @@ function findingsOf({ name }: Candidate, results: Results): Findings {
       console.log(`    ${metric} ${value.toPrecision(4)}`);
       ((results.values[name] ??= {})[metric] ??= []).push(value);
     },
-    missing: (scenario, operation) => gap(results.missing, scenario, operation),
+    missing: (scenario, reason) => gap(results.missing, scenario, reason),
     failed(scenario, reason) {
       console.log(`    ${scenario.id} failed: ${reason}`);
       gap(results.failed, scenario, reason);

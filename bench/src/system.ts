@@ -68,6 +68,8 @@ export interface Role {
 export interface SystemModule {
   /** How it is configured and used, for the report. */
   settings: string;
+  /** Why it has no such operation. */
+  lacks?: Record<string, string>;
   open(url: string, role: Role): Promise<System>;
 }
 

@@ -13,10 +13,12 @@ export interface Candidate {
 const BENCH = new URL('../', import.meta.url);
 const PEERS = new URL('peers/', BENCH);
 
+const PG = new URL(import.meta.resolve('pg/package.json'));
+
 export const OURS: Candidate[] = [
   own('nestjs-orchestration', 'ours', 'ours', new URL('../package.json', BENCH)),
-  own('floor', 'floor', 'floor', packageFile('pg')),
-  own('database', 'database', 'database', packageFile('pg')),
+  own('floor', 'floor', 'floor', PG),
+  own('database', 'database', 'database', PG),
 ];
 
 function own(name: string, kind: Candidate['kind'], file: string, pack: URL): Candidate {
@@ -29,7 +31,6 @@ export function peers(): Candidate[] {
     peer('@dbos-inc/dbos-sdk', 'durable', 'dbos'),
     peer('openworkflow', 'durable', 'openworkflow'),
     peer('absurd-sdk', 'durable', 'absurd'),
-    peer('@dudousxd/nestjs-durable', 'durable', 'nestjs-durable'),
     peer('pg-boss', 'queue', 'pg-boss'),
     peer('graphile-worker', 'queue', 'graphile-worker'),
   ];
@@ -38,10 +39,6 @@ export function peers(): Candidate[] {
 function peer(name: string, kind: Candidate['kind'], file: string): Candidate {
   const pack = new URL(`node_modules/${name}/package.json`, PEERS);
   return { name, kind, module: new URL(`dist/peers/src/${file}.js`, PEERS).href, version: versionIn(pack) };
-}
-
-function packageFile(name: string): URL {
-  return new URL(import.meta.resolve(`${name}/package.json`));
 }
 
 function versionIn(pack: URL): string {

@@ -9,7 +9,7 @@ import type { Role } from './system.js';
 export interface Findings {
   introduce(settings: string): void;
   record(metric: string, value: number): void;
-  missing(scenario: Scenario, operation: string): void;
+  missing(scenario: Scenario, reason: string): void;
   failed(scenario: Scenario, reason: string): void;
 }
 
@@ -49,9 +49,9 @@ class Session implements Visit {
   async perform(scenario: Scenario): Promise<void> {
     const { findings } = this.place;
     try {
-      const { operations } = await this.host();
+      const { operations, lacks } = await this.host();
       const lacking = scenario.needs.find((operation) => !operations.includes(operation));
-      if (lacking) return findings.missing(scenario, lacking);
+      if (lacking) return findings.missing(scenario, lacks[lacking] ?? `no ${lacking}`);
       await scenario.measure(this);
     } catch (error) {
       findings.failed(scenario, error instanceof Error ? error.message : String(error));

@@ -3,6 +3,8 @@ import { pause } from '../load.js';
 import type { Scenario, Visit } from '../scenario.js';
 import { median, percentile } from '../statistics.js';
 
+const PATIENCE_MS = 120_000;
+
 /** From the call that sends a signal to the end of the run that waits for it. */
 export const signals: Scenario = {
   id: 'F',
@@ -34,5 +36,9 @@ async function record(visit: Visit, sender: HostProcess, metric: string): Promis
 }
 
 export async function untilParked(host: HostProcess, count: number): Promise<void> {
-  while ((await host.call<{ waiting: number }>('parked')).waiting < count) await pause(100);
+  const until = performance.now() + PATIENCE_MS;
+  while ((await host.call<{ waiting: number }>('parked')).waiting < count) {
+    if (performance.now() > until) throw new Error(`${count} runs did not park within ${PATIENCE_MS / 1_000} s.`);
+    await pause(100);
+  }
 }
