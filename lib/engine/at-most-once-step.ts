@@ -1,6 +1,6 @@
 import { StepInterruptedError } from './errors.js';
 import { StepCommand } from './step-execution.js';
-import type { RecordedOutcome } from './store.js';
+import type { RecordedOutcome } from './recorded-run.js';
 
 /**
  * A step whose body is never entered twice in one attempt: that the attempt begins is recorded, and durable, before it does.

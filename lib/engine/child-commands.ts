@@ -13,7 +13,9 @@ import type { ChildStartListener } from './child-starts.js';
 import type { RunExecution } from './run-execution.js';
 import type { WaitingFor } from './run.js';
 import { reviveError, type StoredError } from './stored-error.js';
-import type { NewRun, RecordedOutcome, RunEnd } from './store.js';
+import type { NewRun } from './new-run.js';
+import type { RecordedOutcome } from './recorded-run.js';
+import type { RunEnd } from './store.js';
 
 /** How a waited-for run ended, or that it did not in time. */
 export type SettledChild<Output> =

@@ -1,5 +1,7 @@
 import { ChildRefConflictError } from './errors.js';
-import type { NewRun, RecordedOutcome, RecordedRun, RunEnd } from './store.js';
+import type { NewRun } from './new-run.js';
+import type { RecordedOutcome, RecordedRun } from './recorded-run.js';
+import type { RunEnd } from './store.js';
 import type { RunStatus } from './run.js';
 import type { ChildStartListener } from './child-starts.js';
 import type { RunExecution } from './run-execution.js';

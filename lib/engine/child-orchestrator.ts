@@ -21,7 +21,7 @@ import { sendFromRun } from './child-signals.js';
 import type { PayloadAndOptions, SendOptions, SendSignal, Signal } from './signal.js';
 import { check, type RunOptions } from './start-options.js';
 import { callStep, planStep } from './steps.js';
-import type { NewRun } from './store.js';
+import type { NewRun } from './new-run.js';
 import { mapInBranches } from './structure.js';
 import { UNRESOLVED_VERSION } from './unresolved-version.js';
 

@@ -3,7 +3,7 @@ import { validate } from 'uuid';
 import type { ChildLink } from './child-links.js';
 import { WorkflowNotRegisteredError } from './errors.js';
 import type { RunExecution } from './run-execution.js';
-import type { NewRun } from './store.js';
+import type { NewRun } from './new-run.js';
 import { turn } from './turn.js';
 import { UNRESOLVED_VERSION } from './unresolved-version.js';
 import type { WriteBuffer } from './write-buffer.js';

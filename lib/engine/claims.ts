@@ -3,7 +3,9 @@ import type { Pulse } from './pulse.js';
 import type { QueueGates } from './queue-gates.js';
 import type { WorkflowRegistry } from './registry.js';
 import type { RunsInMemory } from './runs-in-memory.js';
-import type { ClaimedRun, RecordedRun, Store } from './store.js';
+import type { ClaimedRun } from './claimed-run.js';
+import type { RecordedRun } from './recorded-run.js';
+import type { Store } from './store.js';
 
 const LARGEST_CLAIM = 200;
 

@@ -2,7 +2,7 @@ import type { Branch } from './branch.js';
 import { type CancelledError, UnreadablePayloadError } from './errors.js';
 import type { RunExecution } from './run-execution.js';
 import type { WaitingFor } from './run.js';
-import type { OutcomeKind, RecordedOutcome } from './store.js';
+import type { OutcomeKind, RecordedOutcome } from './recorded-run.js';
 import type { CommitEnd, OutcomeWrite } from './transactions.js';
 
 /** What a command is known by in the history: stable over replays because calls are numbered in the order they are made. */

@@ -1,4 +1,6 @@
-import type { CommitResult, CommittedRun, Placement, RunWrite, Store } from './store.js';
+import type { Placement } from './new-run.js';
+import type { CommitResult, CommittedRun, RunWrite } from './run-write.js';
+import type { Store } from './store.js';
 import { turn } from './turn.js';
 import type { WriteBuffer, WriteResult, WriteSink } from './write-buffer.js';
 

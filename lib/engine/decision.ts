@@ -1,7 +1,7 @@
 import type { Branch, Frame } from './branch.js';
 import { Command, displayKey } from './command.js';
 import type { RunExecution } from './run-execution.js';
-import type { RecordedOutcome } from './store.js';
+import type { RecordedOutcome } from './recorded-run.js';
 
 /**
  * A choice that the workflow's own code makes once, without waiting: a replay is given the recorded answer, so that a

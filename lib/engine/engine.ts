@@ -13,21 +13,10 @@ import type { PayloadSerializer } from './serialization.js';
 import { SignalQueue } from './signal-queue.js';
 import { StartQueue } from './start-queue.js';
 import type { StartedTrace, Telemetry } from './telemetry.js';
-import type {
-  CancelRequest,
-  CancelResult,
-  Fork,
-  ForkRequest,
-  NewRun,
-  NewSignal,
-  Placement,
-  SentSignal,
-  StartResult,
-  StartWithin,
-  StartWithSignal,
-  Store,
-  WokenRun,
-} from './store.js';
+import type { CancelRequest, CancelResult } from './cancellation.js';
+import type { NewRun, Placement, StartResult, StartWithin } from './new-run.js';
+import type { NewSignal, SentSignal, StartWithSignal } from './sent-signal.js';
+import type { Fork, ForkRequest, Store, WokenRun } from './store.js';
 import type { Transactions } from './transactions.js';
 import { HintBuffer } from './hint-buffer.js';
 import { Worker, type WorkerSettings } from './worker.js';

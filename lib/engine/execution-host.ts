@@ -4,17 +4,10 @@ import type { HeartbeatBuffer } from './heartbeat-buffer.js';
 import type { WorkflowRegistry } from './registry.js';
 import type { RunExecution } from './run-execution.js';
 import type { PayloadSerializer } from './serialization.js';
-import type {
-  CancelRequest,
-  Generation,
-  NewSignal,
-  RunEnd,
-  RunWrite,
-  SentSignal,
-  SignalsFound,
-  SignalsWanted,
-  Store,
-} from './store.js';
+import type { CancelRequest } from './cancellation.js';
+import type { Generation, RunWrite } from './run-write.js';
+import type { NewSignal, SentSignal, SignalsFound, SignalsWanted } from './sent-signal.js';
+import type { RunEnd, Store } from './store.js';
 import type { Telemetry } from './telemetry.js';
 import type { Transactions } from './transactions.js';
 import type { WriteSink } from './write-buffer.js';

@@ -1,6 +1,6 @@
 import { COMPENSATION_SCOPE, displayKey, pathOf } from './command.js';
 import { isOutcome } from './history.js';
-import type { OutcomeKind, RecordedOutcome, RecordedRun } from './store.js';
+import type { OutcomeKind, RecordedOutcome, RecordedRun } from './recorded-run.js';
 import type { StoredError } from './stored-error.js';
 
 /** What a run that is retried does not remember. */

@@ -1,4 +1,5 @@
-import type { Heartbeat, Store } from './store.js';
+import type { Heartbeat } from './recorded-run.js';
+import type { Store } from './store.js';
 
 /** The newest heartbeat of each step goes out at most this often; the first of a quiet time goes at once. */
 const INTERVAL_MS = 1_000;

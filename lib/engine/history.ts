@@ -1,5 +1,5 @@
 import { type CommandIdentity, displayKey, identityKey, ownerOf, pathOf } from './command.js';
-import type { NoteKind, OutcomeKind, RecordedOutcome } from './store.js';
+import type { NoteKind, OutcomeKind, RecordedOutcome } from './recorded-run.js';
 
 export const NOTES: ReadonlySet<OutcomeKind> = new Set<NoteKind>([
   'retry',

@@ -7,7 +7,7 @@ import type { InputType } from './input-options.js';
 import type { AskedInput, GivenAnswer } from './input-store.js';
 import type { RunExecution } from './run-execution.js';
 import type { WaitingFor } from './run.js';
-import type { RecordedOutcome } from './store.js';
+import type { RecordedOutcome } from './recorded-run.js';
 
 export interface InputPlan {
   type: InputType;

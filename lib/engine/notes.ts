@@ -1,6 +1,6 @@
 import { type Command, notedAs } from './command.js';
 import type { RunExecution } from './run-execution.js';
-import type { NoteKind, RecordedOutcome } from './store.js';
+import type { NoteKind, RecordedOutcome } from './recorded-run.js';
 import type { WriteBuffer } from './write-buffer.js';
 
 interface FailedAttempt {

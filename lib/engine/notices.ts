@@ -6,7 +6,10 @@ import { endsByParent } from './run-end.js';
 import type { RunExecution } from './run-execution.js';
 import { reportCancelled } from './run-reports.js';
 import type { RunsInMemory } from './runs-in-memory.js';
-import type { BufferedSignal, CancelResult, CommitResult, RunEnd, RunWrite, WokenRun } from './store.js';
+import type { CancelResult } from './cancellation.js';
+import type { CommitResult, RunWrite } from './run-write.js';
+import type { BufferedSignal } from './sent-signal.js';
+import type { RunEnd, WokenRun } from './store.js';
 
 interface NoticesParts {
   runs: RunsInMemory;

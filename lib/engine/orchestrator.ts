@@ -15,7 +15,7 @@ import type { HistoryEntry, Page, RunDetails, RunStatus, RunSummary, RunTree } f
 import type { PayloadAndOptions, RunRef, SendSignal, Signal, SignalOptions } from './signal.js';
 import { checkSent, toNewSignal } from './signal-sender.js';
 import type { ListFilter } from './run-queries.js';
-import type { NewRun, StartResult } from './store.js';
+import type { NewRun, StartResult } from './new-run.js';
 import { check, type StartOptions, toNewRun } from './start-options.js';
 import { type Stats, Workers } from './statistics.js';
 import { Schedules } from './schedules.js';

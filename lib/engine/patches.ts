@@ -1,5 +1,5 @@
 import type { RunExecution } from './run-execution.js';
-import type { RecordedOutcome } from './store.js';
+import type { RecordedOutcome } from './recorded-run.js';
 import type { WriteBuffer } from './write-buffer.js';
 
 /**

@@ -2,7 +2,9 @@ import type { QueueGates } from './queue-gates.js';
 import type { WorkflowRegistry } from './registry.js';
 import type { RunsInMemory } from './runs-in-memory.js';
 import { toClaimedRun } from './started-run.js';
-import type { ClaimedRun, CommitResult, NewRun, Placement, RunWrite, StartResult } from './store.js';
+import type { ClaimedRun } from './claimed-run.js';
+import type { NewRun, Placement, StartResult } from './new-run.js';
+import type { CommitResult, RunWrite } from './run-write.js';
 
 interface PlacementsParts {
   registry: WorkflowRegistry;

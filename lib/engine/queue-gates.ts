@@ -1,6 +1,7 @@
 import { DeadlineTimer } from './deadline-timer.js';
 import type { DatabaseClock } from './clock.js';
-import type { ClaimedRun, Gate, QueueStore } from './store.js';
+import type { ClaimedRun } from './claimed-run.js';
+import type { Gate, QueueStore } from './queue-store.js';
 
 const GATING_INTERVAL_MS = 60_000;
 

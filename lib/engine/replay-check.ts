@@ -7,7 +7,10 @@ import type { ExecutionHost } from './execution-host.js';
 import { RunExecution } from './run-execution.js';
 import type { WorkflowRegistry } from './registry.js';
 import type { PayloadSerializer } from './serialization.js';
-import type { ClaimedRun, Move, RecordedRun, Store } from './store.js';
+import type { ClaimedRun } from './claimed-run.js';
+import type { RecordedRun } from './recorded-run.js';
+import type { Move } from './run-write.js';
+import type { Store } from './store.js';
 import { reviveError } from './stored-error.js';
 import type { WriteBuffer } from './write-buffer.js';
 

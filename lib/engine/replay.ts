@@ -1,7 +1,7 @@
 import { type Command, type CommandIdentity, ownerOf } from './command.js';
 import { NonDeterminismError } from './errors.js';
 import { describeCall, isOutcome } from './history.js';
-import type { RecordedOutcome } from './store.js';
+import type { RecordedOutcome } from './recorded-run.js';
 
 /** How long replay waits for code that awaits something that is not durable, before it calls that a divergence. */
 const PATIENCE_MS = 1_000;

@@ -1,6 +1,8 @@
 import { CancelledError } from './errors.js';
 import type { PayloadSerializer } from './serialization.js';
-import type { ClaimedRun, CommittedRun, Move, RunEnd, RunWrite } from './store.js';
+import type { ClaimedRun } from './claimed-run.js';
+import type { CommittedRun, Move, RunWrite } from './run-write.js';
+import type { RunEnd } from './store.js';
 
 /** How the code of a run ended. */
 export type Returned = { value: unknown } | { error: unknown };

@@ -30,17 +30,12 @@ import { cancelledBy, type CodeEnd, endOf, failure, hasMoved, moveOfReturn } fro
 import { seedAfter } from './seed.js';
 import type { PayloadSerializer } from './serialization.js';
 import type { StepAttempt } from './step-execution.js';
-import type {
-  BufferedSignal,
-  CancelMark,
-  ClaimedRun,
-  Effects,
-  Move,
-  RecordedOutcome,
-  RecordedRun,
-  RunEnd,
-  RunWrite,
-} from './store.js';
+import type { CancelMark } from './cancellation.js';
+import type { ClaimedRun } from './claimed-run.js';
+import type { RecordedOutcome, RecordedRun } from './recorded-run.js';
+import type { Effects, Move, RunWrite } from './run-write.js';
+import type { BufferedSignal } from './sent-signal.js';
+import type { RunEnd } from './store.js';
 import type { ObservedPass } from './telemetry.js';
 import { turn } from './turn.js';
 import { WriteBuffer, type WriteResult } from './write-buffer.js';

@@ -1,7 +1,10 @@
 import { displayKey, ownerOf } from './command.js';
 import type { EventSink, RunEvent } from './events.js';
 import type { TerminalStatus } from './run.js';
-import type { CancelResult, ClaimedRun, RecordedOutcome, RunWrite } from './store.js';
+import type { CancelResult } from './cancellation.js';
+import type { ClaimedRun } from './claimed-run.js';
+import type { RecordedOutcome } from './recorded-run.js';
+import type { RunWrite } from './run-write.js';
 
 type ReportedRun = Pick<ClaimedRun, 'id' | 'workflow' | 'parentId' | 'rootId'>;
 

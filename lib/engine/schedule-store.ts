@@ -1,6 +1,7 @@
 import type { Page } from './run.js';
 import type { Overlap, TickPlan } from './schedule.js';
-import type { CancelResult, WokenRun } from './store.js';
+import type { CancelResult } from './cancellation.js';
+import type { WokenRun } from './store.js';
 
 /** A schedule as it is written: what it starts, and when. */
 export interface ScheduleRecord extends TickPlan {

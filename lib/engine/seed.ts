@@ -1,4 +1,4 @@
-import type { ClaimedRun } from './store.js';
+import type { ClaimedRun } from './claimed-run.js';
 
 /** A run whose history, up to an entry, another one shares: its random values are those of the shared part. */
 export interface Ancestor {

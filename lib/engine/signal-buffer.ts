@@ -1,5 +1,5 @@
 import type { RunExecution } from './run-execution.js';
-import type { BufferedSignal } from './store.js';
+import type { BufferedSignal } from './sent-signal.js';
 
 /** A call that waits for a signal. */
 export interface SignalTaker {

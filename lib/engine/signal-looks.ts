@@ -1,5 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import type { SignalsFound, SignalsWanted, Store } from './store.js';
+import type { SignalsFound, SignalsWanted } from './sent-signal.js';
+import type { Store } from './store.js';
 
 const LARGEST_LOOK = 500;
 const PAUSE_MS = 1_000;

@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { DatabaseUnavailableError } from './errors.js';
-import type { NewSignal, SentSignal, Store } from './store.js';
+import type { NewSignal, SentSignal } from './sent-signal.js';
+import type { Store } from './store.js';
 import { turn } from './turn.js';
 
 const LARGEST_BATCH = 500;

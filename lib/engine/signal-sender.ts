@@ -3,7 +3,7 @@ import { RunFinishedError, RunNotFoundError } from './errors.js';
 import { nameOfSignal, type SendOptions, type Signal, validatedPayload } from './signal.js';
 import { check } from './start-options.js';
 import type { PayloadSerializer } from './serialization.js';
-import type { NewSignal, SentSignal } from './store.js';
+import type { NewSignal, SentSignal } from './sent-signal.js';
 
 const OPTIONS = new Set(['id', 'scope']);
 

@@ -8,7 +8,8 @@ import type { WaitingFor } from './run.js';
 import { nameOfSignal, type Signal } from './signal.js';
 import type { SignalTaker } from './signal-buffer.js';
 import { check } from './start-options.js';
-import type { BufferedSignal, RecordedOutcome } from './store.js';
+import type { RecordedOutcome } from './recorded-run.js';
+import type { BufferedSignal } from './sent-signal.js';
 
 /** Options of `ctx.waitForSignal`. */
 export interface SignalWaitOptions {

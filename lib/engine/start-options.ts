@@ -3,7 +3,7 @@ import { digestOf } from './digest.js';
 import { type Duration, tryParseDuration } from './duration.js';
 import { ValidationError } from './errors.js';
 import type { Attributes } from './run.js';
-import type { NewRun } from './store.js';
+import type { NewRun } from './new-run.js';
 import type { PayloadSerializer } from './serialization.js';
 import type { WorkflowDefinition } from './definition.js';
 

@@ -1,5 +1,6 @@
 import { DatabaseUnavailableError } from './errors.js';
-import type { NewRun, Placement, StartOutcome, StartResult, Store } from './store.js';
+import type { NewRun, Placement, StartOutcome, StartResult } from './new-run.js';
+import type { Store } from './store.js';
 import { turn } from './turn.js';
 
 const LARGEST_BATCH = 1_000;

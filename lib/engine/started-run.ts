@@ -1,4 +1,5 @@
-import type { ClaimedRun, NewRun, StartResult } from './store.js';
+import type { ClaimedRun } from './claimed-run.js';
+import type { NewRun, StartResult } from './new-run.js';
 
 /** The claim of a run that was inserted as already owned. */
 export function toClaimedRun(run: NewRun, result: StartResult): ClaimedRun {

@@ -11,7 +11,7 @@ import { seedOf } from './seed.js';
 import type { LogLine, WaitingFor } from './run.js';
 import { StepLog } from './step-log.js';
 import { reviveError } from './stored-error.js';
-import type { RecordedOutcome } from './store.js';
+import type { RecordedOutcome } from './recorded-run.js';
 import { StepProgress } from './step-progress.js';
 import type { ObservedAttempt } from './telemetry.js';
 import type { OpenTransaction } from './transactions.js';

@@ -3,7 +3,10 @@ import type { CommandIdentity } from './command.js';
 import type { QueueState } from './queue-limits.js';
 import type { Returned } from './run-end.js';
 import type { PayloadSerializer } from './serialization.js';
-import type { ClaimedRun, Move, NewRun, RecordedOutcome } from './store.js';
+import type { ClaimedRun } from './claimed-run.js';
+import type { NewRun } from './new-run.js';
+import type { RecordedOutcome } from './recorded-run.js';
+import type { Move } from './run-write.js';
 
 /**
  * Follows what this process does with runs, for those who trace and measure it. Absent unless an app asks for it: then

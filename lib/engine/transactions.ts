@@ -1,4 +1,4 @@
-import type { RecordedOutcome } from './store.js';
+import type { RecordedOutcome } from './recorded-run.js';
 
 /** TypeORM's EntityManager. The store says so (app-transactions.ts): the engine itself knows no TypeORM. */
 // eslint-disable-next-line @typescript-eslint/no-empty-object-type

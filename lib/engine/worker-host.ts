@@ -11,19 +11,12 @@ import { reportEnd, reportStart, reportWrite } from './run-reports.js';
 import type { RunsInMemory } from './runs-in-memory.js';
 import type { PayloadSerializer } from './serialization.js';
 import type { SignalLooks } from './signal-looks.js';
-import type {
-  CancelRequest,
-  ClaimedRun,
-  Generation,
-  NewSignal,
-  RecordedRun,
-  RunEnd,
-  RunWrite,
-  SentSignal,
-  SignalsFound,
-  SignalsWanted,
-  Store,
-} from './store.js';
+import type { CancelRequest } from './cancellation.js';
+import type { ClaimedRun } from './claimed-run.js';
+import type { RecordedRun } from './recorded-run.js';
+import type { Generation, RunWrite } from './run-write.js';
+import type { NewSignal, SentSignal, SignalsFound, SignalsWanted } from './sent-signal.js';
+import type { RunEnd, Store } from './store.js';
 import type { Telemetry } from './telemetry.js';
 import type { Transactions } from './transactions.js';
 import type { WakeTimer } from './wake-timer.js';

@@ -1,5 +1,7 @@
 import type { WorkerInfo } from './statistics.js';
-import type { CancelMark, Gate, WokenRun } from './store.js';
+import type { CancelMark } from './cancellation.js';
+import type { Gate } from './queue-store.js';
+import type { WokenRun } from './store.js';
 
 /** Workers and their leases: which process has which runs, and what becomes of those whose worker is gone. */
 export interface WorkerStore {

@@ -22,22 +22,13 @@ import { RunsInMemory } from './runs-in-memory.js';
 import type { Fired } from './schedule-store.js';
 import type { PayloadSerializer } from './serialization.js';
 import { SignalLooks } from './signal-looks.js';
-import type {
-  BufferedSignal,
-  CancelRequest,
-  CancelResult,
-  ClaimedRun,
-  NewRun,
-  NewSignal,
-  Placement,
-  RecordedRun,
-  RunEnd,
-  RunWrite,
-  SentSignal,
-  StartResult,
-  Store,
-  WokenRun,
-} from './store.js';
+import type { CancelRequest, CancelResult } from './cancellation.js';
+import type { ClaimedRun } from './claimed-run.js';
+import type { NewRun, Placement, StartResult } from './new-run.js';
+import type { RecordedRun } from './recorded-run.js';
+import type { RunWrite } from './run-write.js';
+import type { BufferedSignal, NewSignal, SentSignal } from './sent-signal.js';
+import type { RunEnd, Store, WokenRun } from './store.js';
 import type { Telemetry } from './telemetry.js';
 import { TickTimer } from './tick-timer.js';
 import type { Transactions } from './transactions.js';

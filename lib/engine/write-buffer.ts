@@ -1,4 +1,7 @@
-import type { ClaimedRun, CommittedRun, Effects, Move, NewRun, RecordedOutcome, RunWrite } from './store.js';
+import type { ClaimedRun } from './claimed-run.js';
+import type { NewRun } from './new-run.js';
+import type { RecordedOutcome } from './recorded-run.js';
+import type { CommittedRun, Effects, Move, RunWrite } from './run-write.js';
 import type { Attributes } from './run.js';
 
 /** What became of a write: the run's row after it, or `lost` when another worker has the run now. */

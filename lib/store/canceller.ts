@@ -1,6 +1,6 @@
 import { CancelledError } from '../engine/errors.js';
 import { fromSqlText, type PayloadSerializer } from '../engine/serialization.js';
-import type { CancelRequest, CancelResult } from '../engine/store.js';
+import type { CancelRequest, CancelResult } from '../engine/cancellation.js';
 import type { Run } from './database.js';
 import { nullable, wokenFromRow, type WokenRow } from './rows.js';
 import type { Statements } from './statements/all.js';

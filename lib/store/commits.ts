@@ -1,7 +1,9 @@
 import type { DatabaseClock } from '../engine/clock.js';
 import type { RunStatus } from '../engine/run.js';
 import { fromSqlText, type PayloadSerializer, toSqlText } from '../engine/serialization.js';
-import type { CancelResult, CommitResult, CommittedRun, Effects, Placement, RunWrite } from '../engine/store.js';
+import type { CancelResult } from '../engine/cancellation.js';
+import type { Placement } from '../engine/new-run.js';
+import type { CommitResult, CommittedRun, Effects, RunWrite } from '../engine/run-write.js';
 import type { Canceller } from './canceller.js';
 import type { Run } from './database.js';
 import {

@@ -1,4 +1,5 @@
-import type { CancelResult, NewRun, StartResult } from '../engine/store.js';
+import type { CancelResult } from '../engine/cancellation.js';
+import type { NewRun, StartResult } from '../engine/new-run.js';
 import { toSqlText } from '../engine/serialization.js';
 import type { Canceller } from './canceller.js';
 import type { Run } from './database.js';

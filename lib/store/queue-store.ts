@@ -1,7 +1,7 @@
 import type { DatabaseClock } from '../engine/clock.js';
 import { fromStoredLimits, type QueueState, type StoredLimits } from '../engine/queue-limits.js';
 import { fromSqlText, toSqlText } from '../engine/serialization.js';
-import type { GatedClaim, GatedClaimRequest, QueueStore } from '../engine/store.js';
+import type { GatedClaim, GatedClaimRequest, QueueStore } from '../engine/queue-store.js';
 import type { Database, Run } from './database.js';
 import { claimFromRow, type ClaimRow } from './rows.js';
 import type { Statements } from './statements/all.js';

@@ -3,17 +3,12 @@ import type { Ancestor } from '../engine/seed.js';
 import type { Missed, Overlap } from '../engine/schedule.js';
 import type { ScheduleRecord } from '../engine/schedule-store.js';
 import { fromSqlText, type PayloadSerializer, toSqlText } from '../engine/serialization.js';
-import type {
-  CancelMark,
-  ClaimedRun,
-  Heartbeat,
-  NewRun,
-  RecordedChild,
-  RecordedOutcome,
-  RunEnd,
-  RunWrite,
-  WokenRun,
-} from '../engine/store.js';
+import type { CancelMark } from '../engine/cancellation.js';
+import type { ClaimedRun } from '../engine/claimed-run.js';
+import type { NewRun } from '../engine/new-run.js';
+import type { Heartbeat, RecordedChild, RecordedOutcome } from '../engine/recorded-run.js';
+import type { RunWrite } from '../engine/run-write.js';
+import type { RunEnd, WokenRun } from '../engine/store.js';
 
 /** What statements take and return, and what the engine speaks: the one place where both meet. */
 

@@ -12,7 +12,7 @@ import {
   ticksOf,
 } from '../engine/schedule.js';
 import type { Fired, FiredDue, ScheduleRecord } from '../engine/schedule-store.js';
-import type { NewRun } from '../engine/store.js';
+import type { NewRun } from '../engine/new-run.js';
 import { Canceller } from './canceller.js';
 import type { Run } from './database.js';
 import { definitionFromText, newRunToRow, type ScheduleRow, scheduleToRow } from './rows.js';

@@ -1,7 +1,7 @@
 import { v7 as uuid } from 'uuid';
 import type { RunStatus } from '../engine/run.js';
 import { toSqlText } from '../engine/serialization.js';
-import type { NewSignal, SentSignal, SignalsFound, SignalsWanted } from '../engine/store.js';
+import type { NewSignal, SentSignal, SignalsFound, SignalsWanted } from '../engine/sent-signal.js';
 import type { Run } from './database.js';
 import { isUuid } from './is-uuid.js';
 import { wokenFromRow, type WokenRow } from './rows.js';

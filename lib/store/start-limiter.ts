@@ -2,7 +2,7 @@ import { v7 as uuid } from 'uuid';
 import type { DatabaseClock } from '../engine/clock.js';
 import { StartLimitError } from '../engine/errors.js';
 import { fromSqlText, toSqlText } from '../engine/serialization.js';
-import type { NewRun } from '../engine/store.js';
+import type { NewRun } from '../engine/new-run.js';
 import type { Run } from './database.js';
 import type { Statements } from './statements/all.js';
 

@@ -1,7 +1,7 @@
 import type { DatabaseClock } from '../engine/clock.js';
 import type { RunStatus } from '../engine/run.js';
 import { type PayloadSerializer, toSqlText } from '../engine/serialization.js';
-import type { NewRun, Placement, StartOutcome, StartResult } from '../engine/store.js';
+import type { NewRun, Placement, StartOutcome, StartResult } from '../engine/new-run.js';
 import type { Run } from './database.js';
 import { newRunToRow, nullable } from './rows.js';
 import type { StartLimiter } from './start-limiter.js';

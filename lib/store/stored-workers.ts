@@ -1,7 +1,8 @@
 import type { DatabaseClock } from '../engine/clock.js';
 import { fromSqlText, toSqlText } from '../engine/serialization.js';
 import type { WorkerInfo } from '../engine/statistics.js';
-import type { Gate, WokenRun } from '../engine/store.js';
+import type { Gate } from '../engine/queue-store.js';
+import type { WokenRun } from '../engine/store.js';
 import type { Beat, BeatRequest, WorkerRegistration, WorkerStore } from '../engine/worker-store.js';
 import type { Database, Run } from './database.js';
 import { cancelFromRow, definitionFromText, wokenFromRow, type WokenRow } from './rows.js';

@@ -13,7 +13,8 @@ import type {
 } from '../engine/input-store.js';
 import type { Page, RunStatus } from '../engine/run.js';
 import { fromSqlText, toSqlText } from '../engine/serialization.js';
-import type { Effects, WokenRun } from '../engine/store.js';
+import type { Effects } from '../engine/run-write.js';
+import type { WokenRun } from '../engine/store.js';
 import type { Database, Run } from './database.js';
 import { choicesFromRow, listInputs } from './input-queries.js';
 import { isUuid } from './is-uuid.js';

@@ -3,33 +3,13 @@ import type { FleetHealth } from '../engine/health.js';
 import type { RunStatus } from '../engine/run.js';
 import { type PayloadSerializer, toSqlText } from '../engine/serialization.js';
 import type { Stats } from '../engine/statistics.js';
-import type {
-  CancelRequest,
-  CancelResult,
-  ClaimedRun,
-  ClaimRequest,
-  CommitResult,
-  Deletion,
-  Fork,
-  ForkRequest,
-  Heartbeat,
-  NewRun,
-  NewSignal,
-  Placement,
-  RecordedRun,
-  RunEnd,
-  RunWrite,
-  SentSignal,
-  SignalsFound,
-  SignalsWanted,
-  StartOutcome,
-  StartResult,
-  StartWithin,
-  StartWithSignal,
-  Store,
-  Watched,
-  WokenRun,
-} from '../engine/store.js';
+import type { CancelRequest, CancelResult } from '../engine/cancellation.js';
+import type { ClaimRequest, ClaimedRun } from '../engine/claimed-run.js';
+import type { NewRun, Placement, StartOutcome, StartResult, StartWithin } from '../engine/new-run.js';
+import type { Heartbeat, RecordedRun } from '../engine/recorded-run.js';
+import type { CommitResult, RunWrite } from '../engine/run-write.js';
+import type { NewSignal, SentSignal, SignalsFound, SignalsWanted, StartWithSignal } from '../engine/sent-signal.js';
+import type { Deletion, Fork, ForkRequest, RunEnd, Store, Watched, WokenRun } from '../engine/store.js';
 import type { BeatRequest } from '../engine/worker-store.js';
 import { type CallerTransaction, enterTransaction } from './caller-transaction.js';
 import { Canceller } from './canceller.js';

@@ -1,5 +1,6 @@
 import type { BatchObservableResult, Meter } from '@opentelemetry/api';
-import type { ClaimedRun, RecordedOutcome } from '../engine/store.js';
+import type { ClaimedRun } from '../engine/claimed-run.js';
+import type { RecordedOutcome } from '../engine/recorded-run.js';
 import type { TerminalStatus } from '../engine/run.js';
 import type { ObservedEngine } from '../engine/telemetry.js';
 

@@ -1,5 +1,7 @@
 import type { Meter, Tracer } from '@opentelemetry/api';
-import type { ClaimedRun, Move, RecordedOutcome } from '../engine/store.js';
+import type { ClaimedRun } from '../engine/claimed-run.js';
+import type { RecordedOutcome } from '../engine/recorded-run.js';
+import type { Move } from '../engine/run-write.js';
 import type { ObservedEngine, ObservedExecution, ObservedPass, StartedTrace, Telemetry } from '../engine/telemetry.js';
 import { RunMetrics } from './run-metrics.js';
 import { RunTraces } from './run-traces.js';

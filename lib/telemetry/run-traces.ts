@@ -1,5 +1,6 @@
 import { type Attributes, type Context, context, type Span, SpanKind, type Tracer } from '@opentelemetry/api';
-import type { ClaimedRun, NewRun } from '../engine/store.js';
+import type { ClaimedRun } from '../engine/claimed-run.js';
+import type { NewRun } from '../engine/new-run.js';
 import type { ObservedExecution, ObservedPass, StartedTrace } from '../engine/telemetry.js';
 import { recordError } from './span-errors.js';
 import { toStored } from './trace-context.js';

@@ -8,7 +8,7 @@ import {
   trace,
 } from '@opentelemetry/api';
 import { W3CTraceContextPropagator } from '@opentelemetry/core';
-import type { ClaimedRun } from '../engine/store.js';
+import type { ClaimedRun } from '../engine/claimed-run.js';
 
 const propagator = new W3CTraceContextPropagator();
 

@@ -9,7 +9,9 @@ import {
   type Tracer,
 } from '@opentelemetry/api';
 import type { Returned } from '../engine/run-end.js';
-import type { ClaimedRun, Move, NewRun } from '../engine/store.js';
+import type { ClaimedRun } from '../engine/claimed-run.js';
+import type { NewRun } from '../engine/new-run.js';
+import type { Move } from '../engine/run-write.js';
 import type { BegunAttempt, ObservedAttempt, ObservedExecution, ObservedPass } from '../engine/telemetry.js';
 import { recordError } from './span-errors.js';
 import { fromStored } from './trace-context.js';

@@ -2,7 +2,7 @@ import pg from 'pg';
 import { z } from 'zod';
 
 import { defineSignal, type RunStatus, type SignalTimeoutError, ValidationError } from '../../lib/index.js';
-import type { CommitResult } from '../../lib/engine/store.js';
+import type { CommitResult } from '../../lib/engine/run-write.js';
 import type { EngineHost } from '../../lib/nest/engine-host.js';
 import { closeApps, startApp } from '../support/app.js';
 import { Barrier } from '../support/barrier.js';

@@ -1,5 +1,5 @@
 import { Column, Entity, Index, PrimaryColumn } from 'typeorm';
-import type { OutcomeKind, OutcomeStatus } from '../../engine/store.js';
+import type { OutcomeKind, OutcomeStatus } from '../../engine/recorded-run.js';
 
 /** One recorded outcome of a run, or a note on the way to one. Written once and never changed, but for the note of a step's progress. */
 @Entity('history')

@@ -1,0 +1,80 @@
+import type { StartLimitError } from './errors.js';
+import type { Attributes, RunStatus } from './run.js';
+
+/** What a process can take on itself, so that what it starts need not be claimed. */
+export interface Placement {
+  /** The worker, when it has free slots and serves the queue; its own new runs begin at once. */
+  workerId: string | undefined;
+  /** `order@1` of everything this process can run. */
+  definitions: readonly string[];
+  /** Parked runs whose code is still in this process: woken, they go on without a claim. */
+  resident: readonly string[];
+}
+
+export interface NewRun {
+  id: string;
+  workflow: string;
+  version: number;
+  key: string | null;
+  queue: string;
+  priority: number;
+  tenant: string | null;
+  label: string | null;
+  attributes: Attributes | null;
+  input: string | null;
+  inputDigest: string;
+  /** What the caller's context has kept (CallerContext). */
+  context: string | null;
+  /** The trace that it belongs to, as those who trace it write it down (Telemetry). */
+  trace: string | null;
+  /** Ms from now, or null for at once. */
+  delayMs: number | null;
+  startAt: number | null;
+  /** Ms from its start on the database's clock. */
+  timeoutMs: number | null;
+  /** The latest end that it inherits. */
+  deadline: number | null;
+  parent: ChildPlace | null;
+  /** Whether this process would begin it at once. */
+  eager: boolean;
+}
+
+/** How a child hangs on its parent. */
+export interface ChildPlace {
+  parentId: string;
+  rootId: string;
+  depth: number;
+  ref: string;
+  /** The step attempt that started it, or '' for the workflow's own code. */
+  scope: string;
+  awaited: boolean;
+  /** Whether the parent's cancellation reaches it. */
+  cascades: boolean;
+  closesWithParent: boolean;
+  /** Started in a `shield`: allowed although the parent is being cancelled. */
+  shielded: boolean;
+}
+
+export interface StartResult {
+  id: string;
+  /** False when the key found an existing run. */
+  started: boolean;
+  status: RunStatus;
+  inputDigest: string;
+  /** The database's time of the start. */
+  at: number;
+  deadline: number | null;
+}
+
+/** The tenant has used its starts up. */
+export interface StartRefusal {
+  refusal: StartLimitError;
+}
+
+export type StartOutcome = StartResult | StartRefusal;
+
+export interface StartWithin {
+  result: StartResult;
+  /** Whether the caller's transaction has not ended yet: until then, nobody else sees the run. */
+  isUncommitted(this: void): boolean;
+}
