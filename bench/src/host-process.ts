@@ -4,6 +4,8 @@ import type { Load, Steady } from './load.js';
 import type { Role } from './system.js';
 
 const HOST = new URL('./host.js', import.meta.url);
+/** How the error begins when a system took too long. */
+export const NO_ANSWER = 'No answer within';
 const PATIENCE_MS = 180_000;
 const LAST_LINES = 2_000;
 
@@ -100,7 +102,7 @@ export class HostProcess {
 
   private answerTo(id: number, patienceMs: number): Promise<Answer> {
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => reject(new Error(`No answer within ${patienceMs / 1_000} s.`)), patienceMs);
+      const timer = setTimeout(() => reject(new Error(`${NO_ANSWER} ${patienceMs / 1_000} s.`)), patienceMs);
       const settle = () => {
         clearTimeout(timer);
         this.waiting.delete(id);

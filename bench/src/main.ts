@@ -1,7 +1,8 @@
 import { parseArgs } from 'node:util';
 import { embeddedPostgres } from 'nestjs-orchestration';
 import { chosen } from './plan.js';
-import { writeReport } from './report/write.js';
+import { writeReport, writeResults } from './report/write.js';
+import type { Results } from './results.js';
 import { run } from './run.js';
 import { Server } from './server.js';
 import { FULL, QUICK } from './sizes.js';
@@ -23,6 +24,8 @@ const { values: options } = parseArgs({
   },
 });
 
+const PLOT = new URL('../peers/dist/peers/src/plot.js', import.meta.url);
+
 async function main(): Promise<void> {
   const server = await Server.connect(process.env['DATABASE_URL'] ?? (await embeddedUrl()));
   try {
@@ -31,11 +34,18 @@ async function main(): Promise<void> {
       candidates: candidates(),
       groups: chosen(options.only?.split(',')),
       sizes: sizes(),
+      keep: (found) => writeResults(found, options.out),
     });
-    writeReport(results, options.out);
+    writeReport(results, options.out, options.peers ? await plotOf(results) : undefined);
   } finally {
     await server.close();
   }
+}
+
+/** The plot is drawn by a package that is installed with the peers. */
+async function plotOf(results: Results): Promise<string> {
+  const { draw } = (await import(PLOT.href)) as { draw(results: Results): string };
+  return draw(results);
 }
 
 function candidates() {

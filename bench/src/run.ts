@@ -1,4 +1,5 @@
 import { cpus, totalmem } from 'node:os';
+import { NO_ANSWER } from './host-process.js';
 import type { Group } from './plan.js';
 import type { Results } from './results.js';
 import type { Scenario } from './scenario.js';
@@ -21,26 +22,42 @@ export interface Measurement {
   candidates: Candidate[];
   groups: Group[];
   sizes: Sizes;
+  /** Called after each visit, so that an interruption loses little. */
+  keep(results: Results): void;
 }
 
 /**
  * Visits one system after the other, and round after round, so that only one is at work at a time and whatever disturbs the machine
  * disturbs them all.
  */
-export async function run({ server, candidates, groups, sizes }: Measurement): Promise<Results> {
+export async function run({ server, candidates, groups, sizes, keep }: Measurement): Promise<Results> {
   const results = await emptyResults(server, candidates, sizes);
   for (const { scenarios: group, share } of groups) {
     const rounds = Math.max(1, Math.round(share * sizes.rounds));
     for (let round = 1; round <= rounds; round++) {
       for (const candidate of candidates) {
-        const scenarios = group.filter(({ kinds }) => kinds?.includes(candidate.kind) ?? candidate.kind !== 'database');
+        const scenarios = group.filter(
+          (scenario) => isFor(candidate, scenario) && !wasTooSlow(candidate, scenario, results),
+        );
         if (scenarios.length === 0) continue;
         console.log(`${scenarios.map(({ id }) => id).join(' ')} · round ${round} of ${rounds} · ${candidate.name}`);
         await visit(scenarios, { candidate, server, sizes, findings: findingsOf(candidate, results) });
+        keep(results);
       }
     }
   }
   return results;
+}
+
+function isFor({ kind }: Candidate, { kinds }: Scenario): boolean {
+  return kinds?.includes(kind) ?? kind !== 'database';
+}
+
+/** What has once taken longer than anybody wants to wait is not tried again in the next round. */
+function wasTooSlow({ name }: Candidate, { id }: Scenario, { failed }: Results): boolean {
+  return failed.some(
+    ({ scenario, system, reason }) => scenario === id && system === name && reason.startsWith(NO_ANSWER),
+  );
 }
 
 function findingsOf({ name }: Candidate, results: Results): Findings {

@@ -29,10 +29,9 @@ const parentChild = DBOS.registerWorkflow((value: number) => oneStep(value), { n
 
 const fanOut = DBOS.registerWorkflow(
   async (count: number) => {
-    const handles = [];
-    for (let child = 0; child < count; child++) handles.push(await DBOS.startWorkflow(oneStep)(child));
-    for (const handle of handles) await handle.getResult();
-    return count;
+    const children = Array.from({ length: count }, (_, child) => child);
+    const handles = await Promise.all(children.map((child) => DBOS.startWorkflow(oneStep)(child)));
+    return (await Promise.all(handles.map((handle) => handle.getResult()))).length;
   },
   { name: 'fan-out' },
 );
