@@ -44,6 +44,7 @@ export async function steady(
     const { user, system } = process.cpuUsage(before.cpu);
     const count = state.ends - before.ends;
     state.isOver = true;
+    if (count === 0) throw new Error(`Nothing ended within ${Math.round(elapsed)} ms.`);
     return { perSecond: (count * 1_000) / elapsed, cpuMs: (user + system) / 1_000 / count };
   })();
   const [result] = await Promise.all([measured, lanes]);

@@ -11,6 +11,8 @@ export const settings = `worker concurrency ${IN_FLIGHT}, its fixed polling with
 
 export const lacks = { manyOneSteps: 'no operation that starts many' };
 
+const MOST_STEPS = 1_000;
+
 const ENDED = `
 select id, status in ('completed', 'succeeded') as completed
 from openworkflow.workflow_runs
@@ -50,7 +52,10 @@ export async function open(url: string, role: Role): Promise<System> {
     parked: async () => (await pool.query<{ waiting: number; ended: number }>(PARKED)).rows[0]!,
     signal: (id) => client.sendSignal({ signal: id.split(' ')[1]! }),
     ended: (id) => ends.wait(id.split(' ')[0]!),
-    longRun: startParked,
+    longRun(steps) {
+      if (steps > MOST_STEPS) throw new Error(`A workflow has at most ${MOST_STEPS} steps.`);
+      return startParked(steps);
+    },
     doomed: (count) => times(count, () => start(workflows.doomed, null)),
     async close() {
       await worker.stop();

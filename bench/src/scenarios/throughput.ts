@@ -37,7 +37,6 @@ export const idleOneStep: Scenario = {
 async function throughput(visit: Visit, operation: Operation, metric: string, factor = 1): Promise<void> {
   const { warmMs, measureMs } = visit.sizes;
   const { perSecond, cpuMs } = await (await visit.host()).steady(operation, { inFlight: IN_FLIGHT, warmMs, measureMs });
-  if (perSecond === 0) throw new Error(`Nothing ended within ${measureMs} ms.`);
   visit.record(metric, perSecond * factor);
   visit.record(`${metric[0]}.nodeCpuMs`, cpuMs);
 }
