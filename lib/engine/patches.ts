@@ -54,7 +54,7 @@ export class Patches {
   }
 
   private write(id: string): void {
-    const { history, time, position } = this.execution;
+    const { history, time, receivedSeq } = this.execution;
     const now = Math.max(Math.floor(this.execution.clock.now()), time);
     const row: RecordedOutcome = {
       kind: 'patch',
@@ -67,7 +67,7 @@ export class Patches {
       output: null,
       error: null,
       attempts: 1,
-      afterSeq: position,
+      afterSeq: receivedSeq,
       startedAt: now,
       finishedAt: now,
       childId: null,

@@ -1,19 +1,18 @@
 import { Branch, type Frame, runInFrame } from './branch.js';
-import { outside, runInContext } from './caller-context.js';
+import { runInContext } from './caller-context.js';
 import { ChildLinks } from './child-links.js';
 import { ChildStarts } from './child-starts.js';
 import type { DatabaseClock } from './clock.js';
-import { Compensations } from './compensation.js';
+import type { Compensations } from './compensation.js';
 import { type Command, type CommandIdentity, type OutcomeDraft } from './command.js';
 import { DeterministicSource } from './deterministic-source.js';
-import { DeadlineTimer } from './deadline-timer.js';
+import { DueTimes, type Expiry } from './due-times.js';
 import type { WorkflowDefinition, WorkflowReference } from './definition.js';
 import {
   CancelledError,
   InsideStepError,
   NonDeterminismError,
   RunPoisonedError,
-  RunTimeoutError,
   UnreadablePayloadError,
 } from './errors.js';
 import type { ExecutionHost } from './execution-host.js';
@@ -21,12 +20,14 @@ import { describeCall, History } from './history.js';
 import { LazyAbortSignal } from './lazy-abort-signal.js';
 import { Notes } from './notes.js';
 import { waitsOf } from './parked-waits.js';
+import { type Delivery, OutcomeDelivery } from './outcome-delivery.js';
 import { Patches } from './patches.js';
 import { Replay } from './replay.js';
 import { SignalBuffer } from './signal-buffer.js';
 import type { Attributes } from './run.js';
 import { RunInputs } from './run-inputs.js';
-import { cancelledBy, type CodeEnd, endOf, failure, hasMoved, moveOfReturn } from './run-end.js';
+import { endOf, failure, hasMoved } from './run-end.js';
+import { RunEnding } from './run-ending.js';
 import { seedAfter } from './seed.js';
 import type { PayloadSerializer } from './serialization.js';
 import type { StepAttempt } from './step-execution.js';
@@ -70,23 +71,16 @@ export class RunExecution {
   private readonly replaying = new Replay((stored, digest) => this.serializer.isDigest(stored, digest));
   /** The open ones of those that step bodies have made. */
   private readonly nestedCalls = new Map<Command, { attempt: StepAttempt; isWaiting: boolean }>();
-  private undoing: Compensations | undefined;
-  private readonly ready: Delivery[] = [];
-  private readonly timer = new DeadlineTimer(() => this.timeHasCome());
+  private readonly ending = new RunEnding(this);
+  private readonly delivery: OutcomeDelivery;
+  private readonly times = new DueTimes(this, this.pending);
   /** It is to be paused: outcomes are recorded, and not delivered any more. */
   private isPausing = false;
-  /** Outcomes are delivered by one loop at a time; at first that is the replay. */
-  private isDelivering = true;
   private isCheckScheduled = false;
   private activeBodies = 0;
   private signalBuffer: SignalBuffer | undefined;
-  private isFireScheduled = false;
-  private isLookingBeforeFire = false;
   private deliveredSeq = 0;
   private runTime: number;
-  private returned: CodeEnd | undefined;
-  /** The code has ended, and what had to be undone is undone. */
-  private isFinished = false;
   private cancelledWith: CancelledError | undefined;
   private cancelSeq = 0;
   private patches: Patches | undefined;
@@ -104,6 +98,7 @@ export class RunExecution {
     this.history = new History(recorded?.outcomes);
     this.children = new ChildLinks(this, recorded);
     this.writes = new WriteBuffer(run, host, (result, write) => this.committed(result, write));
+    this.delivery = new OutcomeDelivery(this, this.writes);
     this.childStarts = new ChildStarts(this, this.writes);
     this.notes = new Notes(this, this.writes);
     this.runTime = Math.floor(run.startedAt);
@@ -115,7 +110,7 @@ export class RunExecution {
     if (this.run.recoveries > maxRecoveries)
       return this.endUnseen(failure(new RunPoisonedError(this.run.id, this.run.recoveries), this.serializer));
     // One that has begun may have something to undo, which only its code can tell.
-    if (this.run.fresh && this.isPastDeadline()) return this.expire(this.findExpiry()!);
+    if (this.run.fresh && this.times.isPastDeadline) return this.ending.expire(this.times.findExpiry()!);
     void this.replay();
   }
 
@@ -162,17 +157,12 @@ export class RunExecution {
 
   /** The code wants to begin anew with this input: it makes no further call. */
   continueAs(input: string | null): void {
-    this.codeReturned({ nextInput: input });
+    this.ending.codeReturned({ nextInput: input });
   }
 
   /** Whether the run goes the new way at that change of the code. */
   isPatched(id: string): boolean {
     return (this.patches ??= new Patches(this, this.writes)).has(id);
-  }
-
-  /** The `seq` of the last outcome that the code received. */
-  get position(): number {
-    return this.deliveredSeq;
   }
 
   /** The time of the last outcome that the code received: the same in every replay. */
@@ -186,12 +176,17 @@ export class RunExecution {
 
   /** What is undone when the run does not complete. */
   get compensations(): Compensations {
-    return (this.undoing ??= new Compensations(this));
+    return this.ending.compensations;
   }
 
   /** Until when what the run calls must end; compensations take the time that they need. */
   get deadline(): number | null {
-    return this.isUndoing ? null : this.run.deadline;
+    return this.ending.isUndoing ? null : this.run.deadline;
+  }
+
+  get cleanUpEnd(): number | null {
+    if (!this.cancelledWith || this.ending.isUndoing) return null;
+    return this.run.cancel!.at + this.definition.cancelTimeoutMs;
   }
 
   /** The entry that the code has received last. */
@@ -242,7 +237,7 @@ export class RunExecution {
 
   /** The command has its outcome at once, and the code receives it in the same turn: it is recorded with what comes next. */
   settleAtOnce(command: Command, outcome: OutcomeDraft): void {
-    this.recordAndDeliver({ command, outcome });
+    this.delivery.recordAndDeliver({ command, outcome });
   }
 
   private opened(command: Command): void {
@@ -272,23 +267,14 @@ export class RunExecution {
     return Math.max(askedAt, this.run.retriedAt ?? askedAt);
   }
 
-  /** Fires the command at that time, or soon when the run is late for it: what else the code asks for now is to be known by then. */
+  /** Fires the command at that time, or soon when the run is late for it. */
   fireAt(command: Command, time: number): void {
-    command.wakeAt = time;
-    if (this.isFireScheduled || time > this.clock.now()) return;
-    this.isFireScheduled = true;
-    setImmediate(() => {
-      this.isFireScheduled = false;
-      this.timeHasCome();
-    });
+    this.times.fireAt(command, time);
   }
 
   /** Fires what was due by that time, the earliest first. */
   fireUntil(time: number): void {
-    const due = [...this.pending].filter(({ wakeAt }) => wakeAt !== null && wakeAt <= time);
-    for (const command of due.sort((one, other) => one.wakeAt! - other.wakeAt!)) {
-      if (command.wakeAt !== null) outside(() => command.fire());
-    }
+    this.times.fireUntil(time);
   }
 
   /** The step has failed and is to be tried again. */
@@ -356,8 +342,8 @@ export class RunExecution {
    */
   block(error: NonDeterminismError | UnreadablePayloadError): void {
     if (this.isOver) return;
-    const hasNothingToUndo = error instanceof NonDeterminismError && !this.mayUndo && !this.isUndoing;
-    if (this.isPastDeadline() && hasNothingToUndo) return this.expireUnseen(this.findExpiry()!);
+    const hasNothingToUndo = error instanceof NonDeterminismError && !this.ending.mayUndo && !this.ending.isUndoing;
+    if (this.times.isPastDeadline && hasNothingToUndo) return this.expireUnseen(this.times.findExpiry()!);
     // A run that is being cancelled would end by this write, and lose the clean-up to a process that cannot read it.
     if (this.run.cancel && error instanceof UnreadablePayloadError) this.writes.knowCancel();
     this.end({ to: 'blocked', error: this.serializer.encodeError(error) });
@@ -393,7 +379,7 @@ export class RunExecution {
   }
 
   private checkPaused(): void {
-    const isAtRest = this.state === 'replaying' || (this.state === 'live' && !this.isDelivering && !this.ready.length);
+    const isAtRest = this.state === 'replaying' || (this.state === 'live' && this.delivery.isAtRest);
     if (isAtRest && this.isDurable && (this.activeBodies === 0 || this.run.cancel)) this.host.paused(this);
   }
 
@@ -442,8 +428,8 @@ export class RunExecution {
     this.patches?.writeRest();
     if (claim.cancel) this.requestCancel(claim.cancel);
     this.signalBuffer?.serve();
-    this.timeHasCome();
-    this.deliverWaiting();
+    this.times.check();
+    this.delivery.goOn();
     this.checkParkingSoon();
   }
 
@@ -452,17 +438,17 @@ export class RunExecution {
 
   /** Whether nothing of the run is executing at this moment, so that it can be handed back without losing work. */
   get isIdle(): boolean {
-    return this.activeBodies === 0 && this.ready.length === 0 && this.isDurable;
+    return this.activeBodies === 0 && this.delivery.isEmpty && this.isDurable;
   }
 
   /** Gives the run up without touching it: its promises never end, its step bodies get their AbortSignal. */
   drop(reason: string): void {
     if (this.state === 'dropped') return;
     this.state = 'dropped';
-    this.timer.clear();
+    this.times.disarm();
     this.abortion.abort(reason);
     this.dropPending(reason);
-    this.ready.length = 0;
+    this.delivery.clear();
     this.observed?.ends(undefined);
   }
 
@@ -472,16 +458,16 @@ export class RunExecution {
   async replay(): Promise<void> {
     try {
       const { unfinished } = this.history;
-      if (!this.history.isReplaying && unfinished.length === 0 && !this.findExpiry()) this.state = 'live';
+      if (!this.history.isReplaying && unfinished.length === 0 && !this.times.findExpiry()) this.state = 'live';
       const quiescence = turn();
       this.runCode();
       await quiescence;
       while (this.history.isReplaying && !this.isOver) await this.replayNext(this.history.next!);
       for (const attempt of unfinished) if (!this.isOver) await this.replaying.callFor(attempt);
       if (this.state === 'replaying') this.beginUnmatched();
-      if (this.isFinished && !this.isOver) this.finished();
+      this.ending.replayed();
       if (this.run.cancel && !this.cancelledWith) this.cancelSoon(this.run.cancel);
-      await this.deliverReady();
+      await this.delivery.deliverAll();
     } catch (error) {
       if (this.isOver) return;
       if (error instanceof NonDeterminismError || error instanceof UnreadablePayloadError) this.block(error);
@@ -495,7 +481,7 @@ export class RunExecution {
     if (this.isOver) return;
     this.history.advance();
     if (command) this.replaying.matched(command);
-    const isLast = !this.history.isReplaying && this.history.unfinished.length === 0 && !this.findExpiry();
+    const isLast = !this.history.isReplaying && this.history.unfinished.length === 0 && !this.times.findExpiry();
     if (isLast) this.state = 'live';
     const quiescence = turn();
     this.deliver(outcome, command);
@@ -506,7 +492,7 @@ export class RunExecution {
   /** Replay has matched every entry: what was asked for without an outcome, and is not cancelled, is begun now. */
   private beginUnmatched(): void {
     this.state = 'live';
-    const expiry = this.findExpiry();
+    const expiry = this.times.findExpiry();
     if (expiry) return this.expireUnseen(expiry);
     for (const command of this.replaying.unmatched()) if (command.open) command.begin();
   }
@@ -515,88 +501,30 @@ export class RunExecution {
 
   private deliverSoon(delivery: Delivery): void {
     if (this.isOver) return;
-    this.ready.push(delivery);
-    if (!this.isDelivering && this.state === 'live') void this.deliverReady();
-    else if (this.state === 'parked') this.host.wake(this);
+    this.delivery.add(delivery);
+    if (this.state === 'parked') this.host.wake(this);
   }
 
-  /** What came while the run was parked or parking. */
-  private deliverWaiting(): void {
-    if (this.ready.length && !this.isDelivering && this.state === 'live') void this.deliverReady();
+  /** The next pass hears of a cancellation from the run's row, and can act upon it. What its code is over for comes too late. */
+  refuses({ command, event }: Delivery): boolean {
+    if (event && this.isPausing) return true;
+    return command ? !command.open : event.kind === 'expiry' && this.ending.isUndoing;
   }
 
-  private async deliverReady(): Promise<void> {
-    this.isDelivering = true;
-    for (let delivery = this.ready.shift(); delivery && this.state === 'live'; delivery = this.ready.shift()) {
-      if (delivery.outcome?.commit) {
-        await this.commitAndDeliver(delivery.command!, delivery.outcome, delivery.outcome.commit);
-        continue;
-      }
-      // Asked for before anything is written: the commit queue, which also waits a turn, then takes what the code does upon it too.
-      const quiescence = turn();
-      this.recordAndDeliver(delivery);
-      await quiescence;
-    }
-    this.isDelivering = false;
+  committedAside(outcome: RecordedOutcome): void {
+    this.host.committed(this, { outcomes: [outcome], move: null });
+  }
+
+  lostAside(): void {
+    this.leave(undefined);
+  }
+
+  delivered(): void {
     this.checkParking();
   }
 
-  private recordAndDeliver(delivery: Delivery): void {
-    const { command, event } = delivery;
-    // The next pass hears of it from the run's row, and can act upon it.
-    if (event && this.isPausing) return;
-    // What came too late: the call was cancelled, or the code that the time is over for has ended.
-    if (command ? !command.open : event.kind === 'expiry' && this.isUndoing) return;
-    const recorded = this.inItsPlace(delivery);
-    this.writes.addOutcome(recorded);
-    this.deliver(recorded, command);
-  }
-
-  /**
-   * Delivers an outcome that is recorded in a transaction of its own, once that is committed. An entry gets its place only
-   * when those before it are durable: a crash between the two commits would keep this one without them.
-   */
-  private async commitAndDeliver(
-    command: Command,
-    outcome: OutcomeDraft,
-    commit: NonNullable<OutcomeDraft['commit']>,
-  ): Promise<void> {
-    if (!this.writes.isDurable) await this.writes.whenDurable();
-    if (!command.open || this.state !== 'live') return;
-    const { id: runId, epoch } = this.run;
-    const recorded = this.inItsPlace({ command, outcome });
-    const end = await commit({ runId, epoch, outcome: recorded });
-    if (end === 'undone' || this.isOver) return;
-    if (end === 'lost') return this.leave(undefined);
-    this.host.committed(this, { outcomes: [recorded], move: null });
-    const quiescence = turn();
-    this.deliver(recorded, command);
-    await quiescence;
-  }
-
-  private inItsPlace({ command, event, outcome }: Delivery): RecordedOutcome {
-    const { kind, scope, name, ordinal } = command?.identity ?? { ...event!, scope: '', ordinal: 1 };
-    return {
-      kind,
-      scope,
-      name,
-      ordinal,
-      seq: this.history.nextSeq(),
-      status: outcome.status,
-      digest: outcome.digest ?? (command ? this.storedDigestOf(command) : null),
-      output: outcome.output ?? null,
-      error: outcome.error ?? null,
-      attempts: outcome.attempts ?? 1,
-      afterSeq: command?.afterSeq ?? this.deliveredSeq,
-      startedAt: command?.askedAt ?? event!.at,
-      // Whole milliseconds: the database rounds what is finer, and ctx.now would show another time in a replay.
-      finishedAt: Math.max(Math.floor(this.clock.now()), this.runTime),
-      childId: outcome.childId ?? null,
-      logs: command?.logs ?? null,
-    };
-  }
-
-  private deliver(outcome: RecordedOutcome, command: Command | undefined): void {
+  /** The code receives an outcome: one that is just recorded, or one that is replayed. */
+  deliver(outcome: RecordedOutcome, command: Command | undefined): void {
     if (this.isPausing && command && outcome.scope === '') return this.keepBack(command);
     if (outcome.scope === '') {
       this.deliveredSeq = outcome.seq;
@@ -610,7 +538,7 @@ export class RunExecution {
 
   private deliverEvent(outcome: RecordedOutcome): void {
     if (outcome.kind === 'cancel') this.deliverCancel(outcome);
-    else this.deliverExpiry(outcome);
+    else this.ending.expired({ name: outcome.name as Expiry['name'], at: outcome.startedAt });
   }
 
   /** The run's cancellation reaches its code: what it waits for ends with CancelledError, and so will what it asks for. */
@@ -622,15 +550,8 @@ export class RunExecution {
     this.writes.knowCancel();
     this.abortion.abort(this.cancelledWith);
     this.root.cancel(this.cancelledWith);
-    this.armTimer();
-    // It came while the end of the run was being written.
-    if (this.returned && !this.isUndoing) this.conclude();
-  }
-
-  /** Time is over: the code is left where it stands, and what it has done is undone. */
-  private deliverExpiry({ name, startedAt }: RecordedOutcome): void {
-    if (name === 'deadline') this.returned = { error: new RunTimeoutError(this.run.id, new Date(startedAt)) };
-    this.undo();
+    this.times.arm();
+    this.ending.cancelled();
   }
 
   /** A call in a step's body: the body is ordinary code, so its calls are answered by name, whatever their order. */
@@ -670,64 +591,34 @@ export class RunExecution {
     const input = this.serializer.decode(this.run.input);
     const code = this.enter(frame, async () => await this.definition.run(input));
     code.then(
-      (value) => this.codeReturned({ value }),
-      (error: unknown) => this.codeReturned({ error }),
+      (value) => this.ending.codeReturned({ value }),
+      (error: unknown) => this.ending.codeReturned({ error }),
     );
   }
 
-  private codeReturned(returned: CodeEnd): void {
-    if (this.isOver || this.returned || this.isUndoing) return;
-    this.returned = returned;
-    this.conclude();
-  }
-
-  /** The code has ended, and so does the run; one that does not complete undoes what it has done before. */
-  private conclude(): void {
-    if (this.mayUndo && UNDONE.has(this.endMove().to)) this.undo();
-    else this.finished();
-  }
-
-  private finished(): void {
-    this.isFinished = true;
+  codeIsOver(): void {
     this.replaying.end();
-    if (this.isLive && !this.lacksChild()) this.end(this.endMove());
   }
 
-  private undo(): void {
-    if (this.lacksChild()) return;
-    this.isFinished = false;
+  abandonCode(): void {
     this.root.abandon();
     this.dropPending('The code of the run is over');
     if (this.isLive) this.ownInputs?.closeAll();
-    void this.compensations.run().then(() => this.isOver || this.finished());
   }
 
-  /** The code has ended without having asked for a child that is recorded. */
-  private lacksChild(): boolean {
+  lacksChild(): boolean {
     const unasked = this.cancelledWith ? undefined : this.children.findUnasked();
     if (unasked) this.diverge(`the start of child '${unasked.ref}'`, 'ended before it');
     return unasked !== undefined;
   }
 
-  private get mayUndo(): boolean {
-    return this.undoing !== undefined && !this.undoing.isEmpty && !this.isUndoing;
+  recordExpiry({ name, at }: Expiry): void {
+    this.deliverSoon({ event: { kind: 'expiry', name, at }, outcome: { status: 'timeout' } });
   }
 
-  /** The code is over, and its compensations are what the run does. */
-  private get isUndoing(): boolean {
-    return this.undoing?.hasBegun ?? false;
-  }
-
-  private endMove(): Move {
-    if (this.cancelledWith) return cancelledBy(this.cancelledWith, this.returned, this.serializer);
-    return moveOfReturn(this.returned!, this.run.workflow, this.serializer);
-  }
-
-  /** The time for the code is over. That is recorded when there is something to undo: a replay must leave the code at the same place. */
-  private expire({ name, at }: Expiry): void {
-    if (this.mayUndo) return this.deliverSoon({ event: { kind: 'expiry', name, at }, outcome: { status: 'timeout' } });
-    if (name === 'deadline') this.end(failure(new RunTimeoutError(this.run.id, new Date(at)), this.serializer));
-    else this.end(this.endMove());
+  /** The time for the code is over. */
+  expire(expiry: Expiry): void {
+    this.ending.expire(expiry);
   }
 
   /** The time was over before this pass began anything, and so before it could tell what an earlier one has left open. */
@@ -743,11 +634,11 @@ export class RunExecution {
   }
 
   /** The last write of this pass: how the run ends, that it is blocked, or that it begins anew. */
-  private end(move: Move): void {
+  end(move: Move): void {
     this.state = 'settled';
-    this.timer.clear();
+    this.times.disarm();
     this.dropPending('The run is over');
-    if (this.isUndoing && move.to !== 'blocked') this.markCompensation(this.compensations.result);
+    if (this.ending.isUndoing && move.to !== 'blocked') this.markCompensation(this.compensations.result);
     if (move.to === 'continued')
       this.writes.addEffects((effects) => (effects.continues = { generation: this.run.generation }));
     else if (this.children.mustClose && move.to !== 'blocked')
@@ -776,8 +667,8 @@ export class RunExecution {
     if (this.isPausing) return this.checkPaused();
     if (this.state !== 'live') return;
     // Timers and the deadline come due beside a step body that runs, too.
-    const wakeAt = this.armTimer();
-    if (this.isDelivering || this.ready.length || this.activeBodies > 0) return;
+    const wakeAt = this.times.arm();
+    if (!this.delivery.isAtRest || this.activeBodies > 0) return;
     const waits = waitsOf(this.pending);
     if (!waits || (wakeAt !== null && wakeAt - this.clock.now() < SHORTEST_PARK_MS)) return;
     this.state = 'parking';
@@ -787,40 +678,17 @@ export class RunExecution {
 
   /** When something of it is due next, timeouts of step bodies included. */
   nextDue(): number | null {
-    const times = [...this.pending].flatMap(({ timesOutAt }) => timesOutAt ?? []);
-    const wakeAt = this.nextWakeAt();
-    return wakeAt === null && times.length === 0 ? null : Math.min(wakeAt ?? END_OF_TIME, ...times);
+    return this.times.nextOfAll();
   }
 
-  /** The database's clock was moved: what is due by it is not left to timers that were set before. */
+  /** The database's clock was moved. */
   clockMoved(): void {
-    for (const command of this.pending) command.clockMoved();
-    this.timeHasCome();
-  }
-
-  /** When something that it waits for is due, or its time is over. */
-  private nextWakeAt(): number | null {
-    const times = [...this.pending].map((command) => command.wakeAt).filter((time) => time !== null);
-    if (this.deadline !== null) times.push(this.deadline);
-    if (this.cancelledWith && !this.isUndoing) times.push(this.cleanUpEnd());
-    return times.length ? times.reduce((least, time) => Math.min(least, time), END_OF_TIME) : null;
-  }
-
-  private armTimer(): number | null {
-    const wakeAt = this.nextWakeAt();
-    if (wakeAt === null) this.timer.clear();
-    else this.timer.set(wakeAt - this.clock.now());
-    return wakeAt;
+    this.times.clockMoved();
   }
 
   /** An answer or a signal that was sent before a timer was due comes before it, so that is looked for first. */
-  private timeHasCome(): void {
-    if (this.state !== 'live' || this.isLookingBeforeFire) return;
-    const now = this.clock.now();
-    const wakeAt = this.nextWakeAt();
-    if (wakeAt === null || wakeAt > now) return void this.armTimer();
-    this.isLookingBeforeFire = true;
-    this.lookForAnswers(() => this.lookForSignals(() => this.fireDue(now)));
+  lookBefore(then: () => void): void {
+    this.lookForAnswers(() => this.lookForSignals(then));
   }
 
   private lookForAnswers(then: () => void): void {
@@ -831,31 +699,6 @@ export class RunExecution {
   private lookForSignals(then: () => void): void {
     if (this.signalBuffer?.isAwaited) this.signals.lookBefore(then);
     else then();
-  }
-
-  private fireDue(now: number): void {
-    this.isLookingBeforeFire = false;
-    if (this.state !== 'live') return;
-    const expiry = this.findExpiry();
-    if (expiry) return this.expire(expiry);
-    this.fireUntil(now);
-    this.armTimer();
-  }
-
-  /** The time that the code had, if it is over: its compensations take the time that they need. */
-  private findExpiry(): Expiry | undefined {
-    if (this.isUndoing) return undefined;
-    if (this.isPastDeadline()) return { name: 'deadline', at: this.run.deadline! };
-    const isLate = this.cancelledWith && this.cleanUpEnd() <= this.clock.now();
-    return isLate ? { name: 'clean-up', at: this.cleanUpEnd() } : undefined;
-  }
-
-  private isPastDeadline(): boolean {
-    return this.run.deadline !== null && this.run.deadline <= this.clock.now();
-  }
-
-  private cleanUpEnd(): number {
-    return this.run.cancel!.at + this.definition.cancelTimeoutMs;
   }
 
   // ---- what became of a write
@@ -880,20 +723,20 @@ export class RunExecution {
   /** The write was kept, but its move was not: the run was cancelled before it. A look may have told us of that already. */
   private interrupted(mark: CancelMark): void {
     if (this.state === 'settled') {
-      if (this.returned && this.mayUndo) {
+      if (this.ending.hasReturned && this.ending.mayUndo) {
         this.state = 'live';
         return this.cancelSoon(mark);
       }
       this.run.cancel = mark;
       this.cancelledWith = new CancelledError(mark.reason ?? undefined);
       this.writes.knowCancel();
-      this.end(this.endMove());
+      this.end(this.ending.move);
       return;
     }
     if (this.state === 'parking') this.state = 'live';
     this.patches?.writeRest();
     this.requestCancel(mark);
-    if (this.ready.length && !this.isDelivering) void this.deliverReady();
+    this.delivery.goOn();
   }
 
   private parkEnded(isParked: boolean, wakes: number): void {
@@ -901,15 +744,15 @@ export class RunExecution {
     this.state = isParked ? 'parked' : 'live';
     if (isParked) {
       this.isPausing = false;
-      this.timer.clear();
+      this.times.disarm();
       this.observed?.ends('waiting');
       this.host.parked(this);
-      if (this.ready.length) this.host.wake(this);
+      if (!this.delivery.isEmpty) this.host.wake(this);
       return;
     }
     this.patches?.writeRest();
     this.touched(wakes);
-    this.deliverWaiting();
+    this.delivery.goOn();
     this.checkParkingSoon();
   }
 
@@ -932,16 +775,10 @@ export class RunExecution {
     return this.state === 'parked';
   }
 
-  private get isOver(): boolean {
+  get isOver(): boolean {
     return this.state === 'settled' || this.state === 'dropped';
   }
 }
-
-/** The ends that make a run undo what it has done. */
-const UNDONE: ReadonlySet<Move['to']> = new Set<Move['to']>(['failed', 'cancelled']);
-
-/** The last point of time that a Date, and the database, can hold. */
-const END_OF_TIME = 8.64e15;
 
 /** A durable call as it is made; it is numbered, and follows what the code has received last, unless it says otherwise. */
 interface DurableCall {
@@ -950,14 +787,3 @@ interface DurableCall {
   ordinal?: number;
   afterSeq?: number;
 }
-
-interface Expiry {
-  name: 'deadline' | 'clean-up';
-  at: number;
-}
-
-/** The outcome of a call, or something that happens to the run. */
-type Delivery = { outcome: OutcomeDraft } & (
-  | { command: Command; event?: undefined }
-  | { command?: undefined; event: { kind: 'cancel' | 'expiry'; name: string; at: number } }
-);
