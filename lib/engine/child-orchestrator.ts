@@ -20,7 +20,7 @@ import type { Page, RunStatus, RunSummary } from './run.js';
 import { sendFromRun } from './child-signals.js';
 import type { PayloadAndOptions, SendOptions, SendSignal, Signal } from './signal.js';
 import { check, type RunOptions } from './start-options.js';
-import { callStep, planStep } from './steps.js';
+import { callStep, PLAIN_STEP } from './steps.js';
 import type { NewRun } from './new-run.js';
 import { mapInBranches } from './structure.js';
 import { UNRESOLVED_VERSION } from './unresolved-version.js';
@@ -97,7 +97,6 @@ const WAIT_OPTIONS = new Set(['timeout', 'timeoutValue']);
 const SETTLED_OPTIONS = new Set([...RUN_OPTIONS, 'timeout', 'onTimeout', 'cancellation']);
 const CALL_OPTIONS = new Set([...SETTLED_OPTIONS, 'timeoutValue']);
 const MAP_OPTIONS = new Set([...SETTLED_OPTIONS, 'concurrency', 'minSuccessful', 'tolerateFailures']);
-const QUERY = planStep({});
 
 /** Lets the code of a run call other workflows and wait for them durably, or start them and go on. */
 export class ChildOrchestrator {
@@ -269,7 +268,7 @@ export class ChildOrchestrator {
     argument: unknown,
     body: (host: ExecutionHost) => unknown,
   ): Promise<unknown> {
-    return callStep(frame, { name, args: [argument], plan: QUERY, body: () => body(frame.execution.host) });
+    return callStep(frame, { name, args: [argument], plan: PLAIN_STEP, body: () => body(frame.execution.host) });
   }
 }
 

@@ -3,9 +3,7 @@ import type { ChildLink } from './child-links.js';
 import { PayloadError, RunFinishedError, RunNotFoundError, ValidationError } from './errors.js';
 import { nameOfSignal } from './signal.js';
 import { checkSent, type Message, toNewSignal } from './signal-sender.js';
-import { callStep, planStep } from './steps.js';
-
-const PLAN = planStep({});
+import { callStep, PLAIN_STEP } from './steps.js';
 
 /** What was wrong with a signal, as the step that sent it records it: each pass throws the same error of its own class. */
 type Refusal =
@@ -21,7 +19,7 @@ export async function sendFromRun(frame: Frame, link: ChildLink, message: Messag
   const refusal = await callStep(frame, {
     name: 'children.signal',
     args: [link.ref, name, message.payload],
-    plan: PLAN,
+    plan: PLAIN_STEP,
     body: async ({ idempotencyKey }) => {
       try {
         const options = { ...message.options, id: message.options.id ?? idempotencyKey };

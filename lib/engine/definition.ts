@@ -242,6 +242,6 @@ function unknownOptions(options: object, known: ReadonlySet<string>): string[] {
     .map((option) => `unknown option '${option}' (known: ${[...known].join(', ')})`);
 }
 
-function isName(value: unknown): boolean {
+export function isName(value: unknown): boolean {
   return typeof value === 'string' && value.length > 0;
 }

@@ -198,7 +198,7 @@ export class RunContext {
   step<Value>(
     name: string,
     body: (context: StepContext) => Promise<Value> | Value,
-    options: InlineStepOptions = {},
+    options?: InlineStepOptions,
   ): Promise<Value> {
     const plan = checkedPlan(name, options);
     return callStep(frameFor('ctx.step'), { name, args: [], plan, body }) as Promise<Value>;
@@ -260,7 +260,7 @@ export class RunContext {
    * first, recorded and tried again like a step. Register it right after the call that it undoes.
    * @throws ValidationError in the body of a step
    */
-  compensate(name: string, undo: (context: StepContext) => unknown, options: InlineStepOptions = {}): void {
+  compensate(name: string, undo: (context: StepContext) => unknown, options?: InlineStepOptions): void {
     const frame = frameFor('ctx.compensate');
     if (frame.attempt) throw compensationInStep(`ctx.compensate('${name}')`);
     if (typeof undo !== 'function')

@@ -1,7 +1,7 @@
 import { AtMostOnceStepCommand } from './at-most-once-step.js';
 import type { Frame } from './branch.js';
 import { tolerant } from './current-run.js';
-import { type InlineStepOptions, needsDataSource, type StepOptions, stepProblems } from './definition.js';
+import { type InlineStepOptions, isName, needsDataSource, type StepOptions, stepProblems } from './definition.js';
 import { digestOf } from './digest.js';
 import { parseDuration } from './duration.js';
 import { ValidationError } from './errors.js';
@@ -24,16 +24,21 @@ export function planStep(options: StepOptions): PlannedStep {
   };
 }
 
+/** A step without options. */
+export const PLAIN_STEP: PlannedStep = planStep({});
+
 /** Refuses bad options of an inline step, where there is no boot to report them at. */
-export function checkedPlan(name: string, options: InlineStepOptions): PlannedStep {
+export function checkedPlan(name: string, options: InlineStepOptions | undefined): PlannedStep {
+  if (!options && isName(name)) return PLAIN_STEP;
   const problems = stepProblems({ ...options, name });
-  if ('compensate' in options) problems.push('compensate is for methods; register ctx.compensate(name, undo) instead');
+  if (options && 'compensate' in options)
+    problems.push('compensate is for methods; register ctx.compensate(name, undo) instead');
   if (problems.length)
     throw new ValidationError(
       `The options of step '${name}'`,
       problems.map((message) => ({ message })),
     );
-  return planStep(options);
+  return planStep(options ?? {});
 }
 
 export interface StepCall {
