@@ -162,7 +162,12 @@ function fromText(text: string): unknown {
 function isPlain(root: unknown, what: string): boolean {
   let plain = true;
   const ancestors: object[] = [];
-  const visit = (value: unknown, path: string): void => {
+  /** The keys and indexes on the way to where it is; made to a path only for a message. */
+  const trail: (string | number)[] = [];
+  const refuse = (problem: string): never => {
+    throw new PayloadError(what, pathOf(trail), problem);
+  };
+  const visit = (value: unknown): void => {
     switch (typeof value) {
       case 'string':
       case 'boolean':
@@ -175,39 +180,59 @@ function isPlain(root: unknown, what: string): boolean {
         plain = false;
         return;
       case 'function':
-        throw new PayloadError(what, path, `a function${value.name ? ` (${value.name})` : ''}`);
+        return refuse(`a function${value.name ? ` (${value.name})` : ''}`);
       case 'symbol':
-        throw new PayloadError(what, path, 'a symbol');
+        return refuse('a symbol');
       case 'object':
-        if (value !== null) visitObject(value, path);
+        if (value !== null) visitObject(value);
     }
   };
-  const visitObject = (value: object, path: string): void => {
-    if (ancestors.includes(value)) throw new PayloadError(what, path, 'a cycle');
-    if (ancestors.length > 500) throw new PayloadError(what, path, 'more than 500 levels of nesting');
+  const visitAt = (segment: string | number, value: unknown): void => {
+    trail.push(segment);
+    visit(value);
+    trail.pop();
+  };
+  const visitObject = (value: object): void => {
+    if (ancestors.includes(value)) refuse('a cycle');
+    if (ancestors.length > 500) refuse('more than 500 levels of nesting');
     ancestors.push(value);
     if (Array.isArray(value)) {
-      for (let index = 0; index < value.length; index++) visit(value[index], `${path}[${index}]`);
+      for (let index = 0; index < value.length; index++) visitAt(index, value[index]);
+    } else if (isLiteral(value)) {
+      visitMembers(value);
     } else if (isLeaf(value)) {
       plain = false;
     } else if (types.isMap(value)) {
       plain = false;
       for (const [key, item] of value) {
-        visit(key, `${path}.<key>`);
-        visit(item, `${path}.<${String(key)}>`);
+        visitAt('<key>', key);
+        visitAt(`<${String(key)}>`, item);
       }
     } else if (types.isSet(value)) {
       plain = false;
-      for (const item of value) visit(item, `${path}.<item>`);
+      for (const item of value) visitAt('<item>', item);
     } else if (types.isPromise(value)) {
-      throw new PayloadError(what, path, 'a Promise (an await is missing)');
-    } else if (!hasToJson(value)) {
-      for (const key of Object.keys(value)) visit((value as Record<string, unknown>)[key], `${path}.${key}`);
+      refuse('a Promise (an await is missing)');
+    } else {
+      visitMembers(value);
     }
     ancestors.pop();
   };
-  visit(root, ROOT);
+  const visitMembers = (value: object): void => {
+    if (hasToJson(value)) return;
+    for (const key of Object.keys(value)) visitAt(key, (value as Record<string, unknown>)[key]);
+  };
+  visit(root);
   return plain;
+}
+
+function pathOf(trail: readonly (string | number)[]): string {
+  return ROOT + trail.map((segment) => (typeof segment === 'number' ? `[${segment}]` : `.${segment}`)).join('');
+}
+
+/** What most members are, told at once; an object of another realm is looked at more closely. */
+function isLiteral(value: object): boolean {
+  return Object.getPrototypeOf(value) === Object.prototype;
 }
 
 /** Objects that are encoded whole. */

@@ -1,7 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import type { Pool, PoolClient, QueryConfig } from 'pg';
+import pg, { type Pool, type PoolClient, type QueryConfig } from 'pg';
 import { DataSource, type DataSourceOptions, type QueryRunner } from 'typeorm';
 import { DatabaseUnavailableError } from '../engine/errors.js';
+import { ArrayParameter } from './array-parameter.js';
 import { HistoryEntity } from './entities/history.entity.js';
 import { OutgoingSignalEntity } from './entities/outgoing-signal.entity.js';
 import { InputEntity } from './entities/input.entity.js';
@@ -98,9 +99,14 @@ export class Database {
     }
   }
 
-  /** Inside the caller's transaction, on the caller's connection. */
+  /** Inside the caller's transaction, on the caller's connection, whose client may be another than node-postgres. */
   static async within(queryRunner: QueryRunner): Promise<Run> {
-    return runOn((await queryRunner.connect()) as PoolClient, unprepared);
+    return runOn((await queryRunner.connect()) as PoolClient, (statement, values) =>
+      unprepared(
+        statement,
+        values.map((value) => (value instanceof ArrayParameter ? value.values : value)),
+      ),
+    );
   }
 
   /** For what a user calls (start, cancel, a query): it outlasts an absent database for a while. */
@@ -198,7 +204,7 @@ function engineOptions(options: PostgresOptions, schema: string): PostgresOption
   return {
     type: 'postgres',
     ...credentialsOf(options),
-    ...(options.driver ? { driver: options.driver as unknown } : {}),
+    driver: javaScriptClientOf((options.driver ?? pg) as typeof pg),
     schema,
     entities: [
       RunEntity,
@@ -229,6 +235,11 @@ function engineOptions(options: PostgresOptions, schema: string): PostgresOption
       max: POOL_SIZE,
     },
   };
+}
+
+/** Where pg-native is installed, TypeORM would take that, which has no binary parameters. */
+function javaScriptClientOf(driver: typeof pg): typeof pg {
+  return Object.create(driver, { native: { value: null } }) as typeof pg;
 }
 
 /** Of the primary: a replica lags behind, and takes no writes. */

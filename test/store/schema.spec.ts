@@ -1,6 +1,7 @@
 import pg from 'pg';
 
 import { Orchestrator, RunContext, type RunSummary, Workflow } from '../../lib/index.js';
+import { ArrayParameter } from '../../lib/store/array-parameter.js';
 import { Database } from '../../lib/store/database.js';
 import { migrate } from '../../lib/store/migrate.js';
 import { allStatements, type Statements } from '../../lib/store/statements/all.js';
@@ -533,6 +534,7 @@ describe('With 100,000 runs', () => {
 
   /** The text form that PostgreSQL reads, for arrays too. */
   function toLiteral(value: unknown): string {
+    if (value instanceof ArrayParameter) return toLiteral(value.values);
     if (!Array.isArray(value)) return String(value);
     return `{${(value as (string | number | null)[]).map((item) => (item === null ? 'null' : JSON.stringify(`${item}`))).join(',')}}`;
   }

@@ -1,4 +1,4 @@
-type SqlType = 'uuid' | 'text' | 'int' | 'float8' | 'bool';
+import { ArrayParameter, type ColumnType } from '../array-parameter.js';
 
 /**
  * Rows that a statement takes as one array for each column: `unnest($1::uuid[], $2::text[], …) as r(id, name, …)`. The
@@ -7,7 +7,7 @@ type SqlType = 'uuid' | 'text' | 'int' | 'float8' | 'bool';
 export class RowSet<Column extends string> {
   readonly names: readonly Column[];
 
-  constructor(private readonly columns: Record<Column, SqlType>) {
+  constructor(private readonly columns: Record<Column, ColumnType>) {
     this.names = Object.keys(columns) as Column[];
   }
 
@@ -30,7 +30,10 @@ export class RowSet<Column extends string> {
   }
 
   /** The parameters for these rows. */
-  parameters(rows: readonly Record<Column, unknown>[]): unknown[][] {
-    return this.names.map((name) => rows.map((row) => row[name]));
+  parameters(rows: readonly Record<Column, unknown>[]): ArrayParameter[] {
+    return this.names.map((name) => {
+      const values = rows.map((row) => row[name]);
+      return new ArrayParameter(this.columns[name], values);
+    });
   }
 }
