@@ -21,7 +21,7 @@ interface ClaimsParts {
   /** A batch that was claimed. */
   claimed(runs: readonly ClaimedRun[]): void;
   takeOn(run: ClaimedRun, recorded: RecordedRun | undefined): void;
-  guard(work: () => Promise<void>): Promise<void>;
+  guardRuns(work: () => Promise<void>): Promise<void>;
 }
 
 /**
@@ -64,12 +64,12 @@ export class Claims {
   }
 
   private async claim(): Promise<void> {
-    const { runs, pulse, takesRuns, guard } = this.parts;
+    const { runs, pulse, takesRuns, guardRuns } = this.parts;
     while (this.hasBacklog && takesRuns() && runs.freeSlots > 0) {
       const limit = Math.min(runs.freeSlots, LARGEST_CLAIM);
       this.hasBacklog = false;
       runs.reserve(limit);
-      await guard(async () => {
+      await guardRuns(async () => {
         await this.claimUpTo(limit);
         pulse.claimed();
       });

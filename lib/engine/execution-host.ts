@@ -28,8 +28,8 @@ export interface ExecutionHost extends WriteSink {
   cancel(runId: string, request: CancelRequest): Promise<{ cancelled: number; requested: number }>;
   /** The version that a name stands for which this process does not register. Throws WorkflowNotRegisteredError. */
   resolveVersion(workflow: string): Promise<number>;
-  /** Background work: what fails is said, and the work is given up. Never rejects. */
-  guard(work: () => Promise<void>): Promise<void>;
+  /** A look into the database for the run. When it fails for good, the run leaves, and is begun anew. Never rejects. */
+  lookUp(execution: RunExecution, look: () => Promise<void>): Promise<void>;
   /** The unread signals of one name of a run. */
   loadSignals(wanted: SignalsWanted): Promise<SignalsFound>;
   /** Sends a signal to another run. */

@@ -120,7 +120,7 @@ class ReadOnlyHost implements ExecutionHost {
 
   cancel = never;
   resolveVersion = never;
-  guard = never;
+  lookUp = never;
   loadSignals = never;
   signal = never;
   checkExists(): void {}

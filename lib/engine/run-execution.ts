@@ -325,7 +325,7 @@ export class RunExecution {
    */
   async lookUp(look: () => Promise<void>): Promise<void> {
     this.bodyActive(1);
-    await this.host.guard(look);
+    await this.host.lookUp(this, look);
     this.bodyActive(-1);
     this.checkParkingSoon();
   }

@@ -36,6 +36,7 @@ interface PartsOfWorker {
   isStopped(): boolean;
   slotFreed(queue: string): void;
   guard(work: () => Promise<void>): Promise<void>;
+  guardRuns(work: () => Promise<void>): Promise<void>;
 }
 
 /** The worker as its runs see it: they come into memory here, ask for what they need, and leave. */
@@ -101,17 +102,25 @@ export class WorkerHost implements ExecutionHost {
   }
 
   checkExists(runId: string, onUnknown: () => void): void {
-    void this.guard(async () => {
+    void this.own.guard(async () => {
       if (!(await this.store.runs.exists(runId))) onUnknown();
     });
   }
 
   wake(execution: RunExecution): void {
-    void this.guard(async () => this.own.notices.woken(await this.store.wake(execution.run.id)));
+    void this.own.guard(async () => this.own.notices.woken(await this.store.wake(execution.run.id)));
   }
 
-  guard(work: () => Promise<void>): Promise<void> {
-    return this.own.guard(work);
+  lookUp(execution: RunExecution, look: () => Promise<void>): Promise<void> {
+    return this.own.guardRuns(async () => {
+      try {
+        await look();
+      } catch (error) {
+        execution.drop('What it waits for could not be looked up');
+        this.left(execution, undefined);
+        throw error;
+      }
+    });
   }
 
   warn(message: string): void {
@@ -137,7 +146,7 @@ export class WorkerHost implements ExecutionHost {
     execution.drop('The run is paused');
     this.own.runs.remove(execution);
     this.own.slotFreed(queue);
-    void this.guard(async () => {
+    void this.own.guardRuns(async () => {
       await this.heartbeats.flush();
       this.own.notices.woken(await this.store.giveUp(id, epoch));
     });
@@ -158,7 +167,7 @@ export class WorkerHost implements ExecutionHost {
     execution.drop('The run has begun anew');
     runs.remove(execution);
     runs.reserve(1);
-    void this.guard(async () => {
+    const begun = this.own.guardRuns(async () => {
       const recorded = await this.store.loadHistories([run.id]);
       // Without its lease, stopped or under another id by now, this worker has handed the run back, or will.
       if (workerId !== lease.workerId || !lease.isHeld || isStopped()) return;
@@ -166,7 +175,8 @@ export class WorkerHost implements ExecutionHost {
         { ...run, ...next, input, ancestors: null, recoveries: 0, cancel: null, fresh: false },
         recorded.get(run.id),
       );
-    }).finally(() => {
+    });
+    void begun.finally(() => {
       runs.release(1);
       slotFreed(run.queue);
     });

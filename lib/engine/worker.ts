@@ -97,6 +97,7 @@ export class Worker {
     const { queues, leaseMs, maxRecoveries } = settings;
     const isStopped = () => this.isStopped;
     const guard = (work: () => Promise<void>) => this.guard(work);
+    const guardRuns = (work: () => Promise<void>) => this.guardRuns(work);
     const takesRuns = () => this.takesRuns;
     const serves = (queue: string) => this.serves(queue);
     const ready = (queue: string) => this.announceReady(queue);
@@ -116,7 +117,7 @@ export class Worker {
       claimSoon: () => this.claims.soon(),
     }));
     const claims = (this.claims = new Claims({
-      ...{ store, registry, queues, runs, gates, pulse: this.pulse, lease, takesRuns, takeOn, guard },
+      ...{ store, registry, queues, runs, gates, pulse: this.pulse, lease, takesRuns, takeOn, guardRuns },
       claimed: (claimed) => telemetry?.claimed(claimed, clock.now()),
     }));
     this.placements = new Placements({
@@ -161,7 +162,7 @@ export class Worker {
     const signalLooks = new SignalLooks(store, warn, isStopped);
     this.host = new WorkerHost(parts, {
       ...{ maxRecoveries, runs, lease, commits, heartbeats, signalLooks, notices, wakeTimer, draining },
-      ...{ isStopped, slotFreed, guard },
+      ...{ isStopped, slotFreed, guard, guardRuns },
     });
   }
 
@@ -337,6 +338,21 @@ export class Worker {
           `The worker met a problem and goes on: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,
         );
     }
+  }
+
+  /**
+   * Background work upon runs of this worker. When it fails, the database may show as this worker's what it does not execute;
+   * that is handed back with the strays.
+   */
+  private guardRuns(work: () => Promise<void>): Promise<void> {
+    return this.guard(async () => {
+      try {
+        await work();
+      } catch (error) {
+        this.regularLook.trouble();
+        throw error;
+      }
+    });
   }
 
   private hintAt(runs: readonly WokenRun[]): void {

@@ -1,9 +1,11 @@
-import { defineSignal } from '../../lib/index.js';
+import { defineSignal, type RunHandle } from '../../lib/index.js';
 import type { EngineHost } from '../../lib/nest/engine-host.js';
 import { closeApps, startApp, type TestApp } from '../support/app.js';
 import { moveClock } from '../support/clock.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { Interleaving } from '../support/interleaving.js';
+import { rewindRun } from '../support/rewind.js';
+import { until } from '../support/until.js';
 import { workflow } from '../support/workflow.js';
 
 /** A wake-up that is lost stays lost: the regular look is out of the way. */
@@ -94,4 +96,46 @@ describe('In no order of a park and what happens meanwhile is a wake-up lost:', 
       await expect(result).rejects.toMatchObject({ code: 'RUN_CANCELLED' });
     });
   });
+});
+
+describe('A run goes on though the database has once refused, for good,', () => {
+  it('to say what woke it', async () => {
+    await refuseOnce('loadSignals');
+    const run = await app.orchestrator.start(Waits, undefined);
+    await sendTwo(run.id);
+
+    expect(await resultOf(run)).toEqual(['one', 'two']);
+  });
+
+  it('to give the history with which it was claimed', async () => {
+    const run = await app.orchestrator.start(Waits, undefined);
+    await sendTwo(run.id);
+    await run.result();
+    await refuseOnce('loadHistories');
+    await rewindRun(database, run.id, 1);
+
+    expect(await resultOf(run)).toEqual(['one', 'two']);
+  });
+
+  async function refuseOnce(member: 'loadSignals' | 'loadHistories'): Promise<void> {
+    const { store } = await app.context.get<EngineHost>('EngineHost:', { strict: false }).engine();
+    const answer = store[member].bind(store);
+    const refuse = () => {
+      Object.assign(store, { [member]: answer });
+      return Promise.reject(new Error('permission denied for table'));
+    };
+    Object.assign(store, { [member]: refuse });
+  }
+
+  async function sendTwo(runId: string): Promise<void> {
+    for (const word of ['one', 'two']) await other.orchestrator.signal(runId, Go, word);
+  }
+
+  async function resultOf(run: RunHandle<unknown>): Promise<unknown> {
+    await until('it has ended', async () => {
+      await look();
+      return (await run.status()) === 'completed';
+    });
+    return run.result();
+  }
 });
