@@ -1,7 +1,8 @@
 import type { DatabaseClock } from './clock.js';
 import type { Command, OutcomeDraft } from './command.js';
 import type { History } from './history.js';
-import type { ClaimedRun, RecordedOutcome } from './store.js';
+import type { ClaimedRun } from './claimed-run.js';
+import type { RecordedOutcome } from './recorded-run.js';
 import { turn } from './turn.js';
 import type { WriteBuffer } from './write-buffer.js';
 

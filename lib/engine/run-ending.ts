@@ -4,7 +4,8 @@ import { type CancelledError, RunTimeoutError } from './errors.js';
 import { cancelledBy, type CodeEnd, failure, moveOfReturn } from './run-end.js';
 import type { RunExecution } from './run-execution.js';
 import type { PayloadSerializer } from './serialization.js';
-import type { ClaimedRun, Move } from './store.js';
+import type { ClaimedRun } from './claimed-run.js';
+import type { Move } from './run-write.js';
 
 /** The ends that make a run undo what it has done. */
 const UNDONE: ReadonlySet<Move['to']> = new Set<Move['to']>(['failed', 'cancelled']);
