@@ -36,15 +36,21 @@ export class AppTransactions implements Transactions {
 
   private async open(): Promise<OpenTransaction> {
     const queryRunner = this.dataSource.createQueryRunner();
+    const client = (await queryRunner.connect()) as PoolClient;
     try {
-      const client = (await queryRunner.connect()) as PoolClient;
       await queryRunner.startTransaction();
       return new AppTransaction(queryRunner, client, this.database, this.sql);
     } catch (error) {
-      await queryRunner.release();
+      await discard(client, queryRunner);
       throw error;
     }
   }
+}
+
+/** Not given back to the pool, which would hand it out again: nobody knows what becomes of it. */
+async function discard(client: PoolClient, queryRunner: QueryRunner): Promise<void> {
+  (client as unknown as { end(): Promise<void> }).end().catch(() => {});
+  await queryRunner.release();
 }
 
 /** What node-postgres knows of a connection, beside its types. */
@@ -153,10 +159,8 @@ class AppTransaction implements OpenTransaction {
     }
   }
 
-  /** Not given back to the pool: nobody knows what becomes of it. */
-  private async close(): Promise<void> {
-    (this.client as unknown as { end(): Promise<void> }).end().catch(() => {});
-    await this.queryRunner.release();
+  private close(): Promise<void> {
+    return discard(this.client, this.queryRunner);
   }
 
   private get state(): ClientState {

@@ -1,8 +1,11 @@
+import type { QueryConfig } from 'pg';
 import { SchemaBehindError } from '../engine/errors.js';
 import type { Database } from './database.js';
 import { quoteIdentifier } from './statements/statement.js';
 
 const UNDEFINED_TABLE = '42P01';
+/** The wait for another process that migrates is no sign of a dead connection. */
+const LOCK_PATIENCE_MS = 600_000;
 
 /**
  * Brings the schema up to date, or says that it is behind. One process at a time: the others wait for its advisory lock
@@ -45,15 +48,27 @@ async function executedMigrations(database: Database): Promise<Set<string>> {
 async function underLock(database: Database, work: () => Promise<void>): Promise<void> {
   const client = await database.connect();
   let failure: Error | undefined;
+  // A connection that breaks fails its statement, and without a listener would end the process, too.
+  const onError = (error: Error) => (failure = error);
+  client.on('error', onError);
   try {
     await client.query('begin');
-    await client.query('select pg_advisory_xact_lock(hashtextextended($1, 0))', [`orchestration:${database.schema}`]);
+    await client.query(lockOf(database.schema));
     await work();
     await client.query('commit');
   } catch (error) {
     failure = error as Error;
     throw error;
   } finally {
+    client.off('error', onError);
     client.release(failure);
   }
+}
+
+function lockOf(schema: string): QueryConfig & { query_timeout: number } {
+  return {
+    text: 'select pg_advisory_xact_lock(hashtextextended($1, 0))',
+    values: [`orchestration:${schema}`],
+    query_timeout: LOCK_PATIENCE_MS,
+  };
 }

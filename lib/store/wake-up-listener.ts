@@ -68,23 +68,28 @@ export class WakeUpListener {
     this.client = undefined;
   }
 
+  /** A connection that breaks before it listens is given up by who tried; only a later loss begins to reconnect. */
   private async listen(): Promise<void> {
     const client = await this.connect();
     // An error after the first, which a broken connection may tell, must not end the process.
     client.on('error', () => {});
+    try {
+      await client.query(`listen ${quoteIdentifier(this.channel)}`);
+    } catch (error) {
+      client.release(true);
+      throw error;
+    }
     if (this.isClosed) return client.release(true);
     this.client = client;
     client.on('notification', ({ payload }) => this.heard(payload));
     const lost = () => this.lost(client);
     client.once('error', lost);
     client.once('end', lost);
-    await client.query(`listen ${quoteIdentifier(this.channel)}`);
   }
 
   private lost(client: ListeningClient): void {
     if (this.client !== client || this.isClosed) return;
     this.client = undefined;
-    client.on('error', () => {});
     client.release(true);
     void this.reconnect();
   }

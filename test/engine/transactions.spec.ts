@@ -462,6 +462,21 @@ describe('A transactional step', () => {
       expect(bodies).toEqual([1, 1]);
       expect(await entries()).toEqual(['once']);
     });
+
+    it('begins on a new connection when all of the pool have fallen silent, as behind a firewall that forgot them', async () => {
+      const together = new Barrier();
+      const Work = workflow('silent', ({ ctx }) => ctx.step('write', () => together.pass(), { transactional: true }));
+      const { app, proxy } = await startBehindProxy([Work]);
+      const first = [1, 2, 3].map(() => app.orchestrator.execute(Work, undefined));
+      await together.reached(3);
+      together.open();
+      await Promise.all(first);
+
+      proxy.strand();
+
+      await app.orchestrator.execute(Work, undefined);
+      expect(together.arrived).toBe(4);
+    });
   });
 
   describe('that collides with another one', () => {
