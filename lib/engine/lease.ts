@@ -12,6 +12,8 @@ interface LeaseParts {
   definitions(): string[];
   /** It could not be renewed in time: another worker may take the runs over at any moment now. */
   lost(): void;
+  /** There is one again, instead of that worker's. */
+  regained(former: string): void;
 }
 
 /**
@@ -25,6 +27,8 @@ interface LeaseParts {
 export class Lease {
   workerId = uuid();
   isHeld = false;
+  /** Under which id the worker had its last one, while it has none. */
+  private former: string | undefined;
   private renewedAt = 0;
   private readonly timer = new DeadlineTimer(() => this.lose());
 
@@ -42,6 +46,8 @@ export class Lease {
       definitions: this.parts.definitions(),
     });
     this.renewed(sentAt);
+    if (this.former) this.parts.regained(this.former);
+    this.former = undefined;
   }
 
   /** Whether a look that is sent at that time shall renew it. */
@@ -72,6 +78,7 @@ export class Lease {
   async end(): Promise<WokenRun[]> {
     if (this.isHeld) this.lose();
     const woken = await this.retire();
+    this.former = this.workerId;
     this.workerId = uuid();
     return woken;
   }

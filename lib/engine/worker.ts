@@ -108,6 +108,7 @@ export class Worker {
       ...{ store: store.workers, leaseMs, queues },
       definitions: () => registry.ids(),
       lost: () => this.leaseLost(),
+      regained: (former) => warn(`Worker ${former} has a lease again, under its new id ${this.id}; it takes runs.`),
     }));
     const hints = (this.hints = new HintBuffer(store.hints));
     const heartbeats = (this.heartbeats = new HeartbeatBuffer(store, warn));

@@ -133,6 +133,7 @@ export class EngineHost
       migrate: mayMigrate = process.env['NODE_ENV'] !== 'production',
     } = this.options;
     const database = await Database.open(await connectionFor(this.options, dataSource), schema);
+    database.outage.tellTo(this.logger);
     let store: TypeOrmStore | undefined;
     try {
       await migrate(database, mayMigrate);

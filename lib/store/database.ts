@@ -15,10 +15,11 @@ import { ScheduleEntity } from './entities/schedule.entity.js';
 import { WatchEntity } from './entities/watch.entity.js';
 import { WorkerEntity } from './entities/worker.entity.js';
 import { CreateTables1763600000000 } from './migrations/1763600000000-create-tables.js';
+import { Outage } from './outage.js';
 import { PlanCache } from './plan-cache.js';
 import type { Statement } from './statements/statement.js';
 import type { ListeningClient } from './wake-up-listener.js';
-import { isInDoubt, isTransient } from './transient-errors.js';
+import { isInDoubt, isOutage, isTransient } from './transient-errors.js';
 
 export type PostgresOptions = Extract<DataSourceOptions, { type: 'postgres' }>;
 type Credentials = Pick<PostgresOptions, 'url' | 'host' | 'port' | 'username' | 'password' | 'database' | 'ssl'>;
@@ -29,8 +30,11 @@ const CALL_PATIENCE_MS = 30_000;
 /** Enough for the commit lanes, the starts, the claims, the heartbeat, the listener and some queries at a time. */
 const POOL_SIZE = 8;
 const CONNECT_TIMEOUT_MS = 5_000;
-/** Without it, a statement into a black hole hangs for ever; the connection is thrown away after it. */
-const READ_TIMEOUT_MS = 15_000;
+/**
+ * Without the timeout a statement into a black hole hangs for ever; the connection is thrown away after it. One that only
+ * listens is asked by the operating system whether it is still there, which by default begins after two hours.
+ */
+const NOTICES_SILENCE = { query_timeout: 15_000, keepAlive: true, keepAliveInitialDelayMillis: 2_000 };
 const INSUFFICIENT_PRIVILEGE = '42501';
 const BACKOFF_MS = { first: 20, longest: 2_000 };
 
@@ -44,11 +48,14 @@ export class Database {
   /** Behind a pooler in transaction mode each transaction may get another connection, which knows no statement of ours. */
   isPooled = false;
   private readonly troubleListeners: (() => void)[] = [];
+  readonly outage: Outage;
 
   private constructor(
     readonly dataSource: DataSource,
     readonly schema: string,
-  ) {}
+  ) {
+    this.outage = new Outage(this.address);
+  }
 
   /** Connects. Throws {@link DatabaseUnavailableError} within seconds when that is not possible. */
   static async open(options: PostgresOptions, schema: string): Promise<Database> {
@@ -119,13 +126,26 @@ export class Database {
    * repeated after a commit whose reply was lost.
    */
   async persistently<T>(work: () => Promise<T>, giveUpAfterMs = Infinity): Promise<T> {
+    try {
+      const result = await this.repeat(work, giveUpAfterMs);
+      this.outage.succeeded(work);
+      return result;
+    } catch (error) {
+      this.outage.gaveUp(work);
+      throw this.explained(error);
+    }
+  }
+
+  private async repeat<T>(work: () => Promise<T>, giveUpAfterMs: number): Promise<T> {
     const deadline = performance.now() + giveUpAfterMs;
     for (let pause = BACKOFF_MS.first; ; pause = Math.min(2 * pause, BACKOFF_MS.longest)) {
+      const sentAt = performance.now();
       try {
         return await work();
       } catch (error) {
         if (isInDoubt(error)) for (const listener of this.troubleListeners) listener();
-        if (!isTransient(error) || this.isClosed) throw this.explained(error);
+        if (!isTransient(error) || this.isClosed) throw error;
+        if (isOutage(error)) this.outage.failed(work, sentAt, error);
         if (performance.now() + pause > deadline) {
           throw new DatabaseUnavailableError(this.address, {
             cause: error,
@@ -159,7 +179,8 @@ export class Database {
     const { Client } = (this.dataSource.driver as unknown as { postgres: typeof import('pg') }).postgres;
     const client = new Client({
       connectionString: url,
-      keepAlive: true,
+      ...NOTICES_SILENCE,
+      connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
       application_name: 'nestjs-orchestration listen',
     });
     await client.connect();
@@ -229,8 +250,7 @@ function engineOptions(options: PostgresOptions, schema: string): PostgresOption
     applicationName,
     poolErrorHandler: () => {},
     extra: {
-      keepAlive: true,
-      query_timeout: READ_TIMEOUT_MS,
+      ...NOTICES_SILENCE,
       ...(options.extra as object | undefined),
       max: POOL_SIZE,
     },

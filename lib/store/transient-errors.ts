@@ -33,6 +33,14 @@ export function isTransient(error: unknown): boolean {
   return typeof message === 'string' && TRANSIENT_MESSAGES.test(message);
 }
 
+/** Of those, what says nothing of the database: it answers, and may not do this now. */
+const ANSWERED_SQL_STATES = new Set(['40001', '40P01', '55P03', '57014', '25P03']);
+
+/** Whether the database could not be used, by anybody, when this was said. */
+export function isOutage(error: unknown): boolean {
+  return isTransient(error) && !ANSWERED_SQL_STATES.has((error as { code: string }).code);
+}
+
 /** Whether two transactions collided, by this error or one that it came from, also as TypeORM has wrapped it. */
 export function isCollision(error: unknown): boolean {
   const seen = new Set<unknown>();
