@@ -55,6 +55,11 @@ export class Engine {
   private readonly hints: HintBuffer;
   private readonly telemetry: Telemetry | undefined;
   private lookingAtFleet: Promise<FleetHealth> | undefined;
+  /**
+   * The highest versions that workers were ever said to register. When an outage has outlasted their leases, they come back
+   * one after the other, and the first one removes the others.
+   */
+  private readonly heardOf = new Map<string, number>();
   private live: { askedAt: number; answer: Promise<{ workflow: string; version: number }[]> } | undefined;
 
   constructor(parts: EngineParts) {
@@ -293,10 +298,13 @@ export class Engine {
     // Its worker may have come since they were asked for.
     if (!own && !live.some((definition) => definition.workflow === workflow))
       live = await this.store.workers.liveDefinitions();
+    for (const definition of live) this.hearOf(definition);
     const versions = live
       .filter((definition) => definition.workflow === workflow)
       .map((definition) => definition.version);
     if (own) versions.push(own.version);
+    const heardOf = this.heardOf.get(workflow);
+    if (versions.length === 0 && heardOf !== undefined) versions.push(heardOf);
     if (versions.length === 0)
       throw this.registry.notRegistered(
         workflow,
@@ -304,6 +312,10 @@ export class Engine {
       );
     const version = Math.max(...versions);
     return { name: workflow, version, definition: this.registry.get(workflow, version) };
+  }
+
+  private hearOf({ workflow, version }: { workflow: string; version: number }): void {
+    this.heardOf.set(workflow, Math.max(version, this.heardOf.get(workflow) ?? 0));
   }
 
   private async placementFor(runs: readonly NewRun[]): Promise<Placement> {

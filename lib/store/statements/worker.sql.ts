@@ -181,11 +181,13 @@ with released as (
 delete from @schema.worker
 where id = $1::uuid`;
 
-/** Names and versions that live workers register. */
+/**
+ * Names and versions that workers register. Also those whose leases are over and whose runs nobody has taken over: after an
+ * outage that outlasted the leases, all are so until the first one is back.
+ */
 const liveDefinitions = `
 select distinct unnest(definitions) as definition
-from @schema.worker
-where expires_at > @schema.engine_now()`;
+from @schema.worker`;
 
 /**
  * Whoever ends these runs shall announce it. Takes: run ids. Locks the runs, in the order of ids. Returns: those that have not
