@@ -1,3 +1,7 @@
+import { setImmediate as turn } from 'node:timers/promises';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+
 import type pg from 'pg';
 
 import { defineSignal } from '../../lib/index.js';
@@ -12,6 +16,8 @@ import { workflow } from '../support/workflow.js';
 const RUNS = 10_000;
 const AT_A_TIME = 1_000;
 const STICKY = 500;
+/** Of those that stay in memory, and of the ids of all. */
+const LARGEST_HEAP = 20_000_000;
 
 let database: TestDatabase;
 let sql: pg.Client;
@@ -19,7 +25,26 @@ let sql: pg.Client;
 useEngineDatabase((opened) => ({ database, sql } = opened));
 
 const Go = defineSignal<number>('go');
-const Parked = workflow<number, number>('parked', async ({ ctx }, input) => input + (await ctx.waitForSignal(Go)));
+/** What the code of each run holds while it is parked. */
+const held: WeakRef<{ input: number }>[] = [];
+const Parked = workflow<number, number>('parked', async ({ ctx }, input) => {
+  const local = { input };
+  held.push(new WeakRef(local));
+  const more = await ctx.waitForSignal(Go);
+  return local.input + more;
+});
+
+setFlagsFromString('--expose-gc');
+const collectGarbage = runInNewContext('gc') as () => void;
+
+/** What is in use, once what nobody can reach is gone. */
+async function heapInUse(): Promise<number> {
+  for (let round = 0; round < 3; round++) {
+    await turn();
+    collectGarbage();
+  }
+  return process.memoryUsage().heapUsed;
+}
 
 const batches = Array.from({ length: RUNS / AT_A_TIME }, (_, batch) =>
   Array.from({ length: AT_A_TIME }, (_item, index) => batch * AT_A_TIME + index),
@@ -36,6 +61,7 @@ async function count(status: string): Promise<number> {
 it('10,000 parked runs cost no queries and little memory, and all wake when they are signalled (68)', async () => {
   const options = { worker: { stickyRuns: STICKY } };
   const { orchestrator, context } = await startApp({ database, providers: [Parked], options });
+  const heapBefore = await heapInUse();
   const ids: string[] = [];
   for (const batch of batches) {
     const handles = await orchestrator.startMany(
@@ -51,6 +77,10 @@ it('10,000 parked runs cost no queries and little memory, and all wake when they
   const { statements } = await measure(database, () => new Promise((resolve) => setTimeout(resolve, seconds * 1_000)));
 
   expect(worker!.load).toEqual({ running: 0, parked: STICKY });
+  const heapOfParked = (await heapInUse()) - heapBefore;
+  expect(heapOfParked).toBeLessThan(LARGEST_HEAP);
+  // What has left the cache is gone, with all that its code held.
+  expect(held.filter((local) => local.deref())).toHaveLength(STICKY);
   expect(statements).toBeLessThanOrEqual(seconds + 1);
   for (const batch of batches) await Promise.all(batch.map((index) => orchestrator.signal(ids[index]!, Go, RUNS)));
   await until('all have completed', async () => (await count('completed')) === RUNS, 60_000);

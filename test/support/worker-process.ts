@@ -6,7 +6,7 @@ import type { OrchestrationModuleOptions } from '../../lib/nest/module-options.j
 import type { TestDatabase } from './database.js';
 
 export interface WorkerSetup {
-  database: Pick<TestDatabase, 'connection' | 'url'>;
+  database: Pick<TestDatabase, 'connection' | 'url' | 'appUrl'>;
   options?: OrchestrationModuleOptions;
   /** Its step bodies are not held. */
   isOpen?: boolean;
@@ -14,13 +14,15 @@ export interface WorkerSetup {
   wrapper?: string[];
   nodeOptions?: string[];
   /** Whose workflows it has. Default: worker.mjs. */
-  script?: 'worker.mjs' | 'bank.mjs';
+  script?: 'worker.mjs' | 'bank.mjs' | 'fleet.mjs';
   env?: Record<string, string>;
 }
 
-/** What the bodies of its steps do. */
+/** What the bodies of its steps do, and what it logs. */
 export interface WorkerEvent {
-  event: 'ready' | 'began' | 'ended' | 'aborted';
+  event: 'ready' | 'began' | 'ended' | 'aborted' | 'said';
+  /** When it was told, by the host's clock. */
+  toldAt: number;
   step: string;
   attempt: number;
   runId: string;
