@@ -1,9 +1,10 @@
-// The part of .ci/run after the installation: the check on a PostgreSQL of this machine if there is one, then the tests
-// once more on the embedded database. Ends with one closing line over both passes.
+// The part of .ci/run after the installation: the check on a PostgreSQL of this machine if there is one, then the
+// end-to-end tests through a pooler if that is installed, then all tests once more on the embedded database. Ends with one
+// closing line over all passes.
 //
-// CI_EMBEDDED_TESTS: a jest path pattern for the second pass; `none` leaves it out. Default: all tests.
+// CI_EMBEDDED_TESTS: a jest path pattern for the embedded pass; `none` leaves it out. Default: all tests.
 // CI_TIME_LIMIT_S:   when the time is up, what still runs is killed and counts as one failure. Default: 1500.
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -11,6 +12,8 @@ import { join } from 'node:path';
 import { closingLine } from './closing-line.mjs';
 import { findPostgres } from './find-postgres.mjs';
 
+// Once is enough for what is the same in every pass.
+const HAS_ITS_OWN_SERVER = '--testPathIgnorePatterns=/database-crash.spec';
 const deadline = Date.now() + Number(process.env.CI_TIME_LIMIT_S ?? 1500) * 1_000;
 const embeddedTests = process.env.CI_EMBEDDED_TESTS ?? '';
 const folder = mkdtempSync(join(tmpdir(), 'ci-'));
@@ -23,12 +26,22 @@ console.log(
     : 'Tests: no PostgreSQL here, on the database the tests find.',
 );
 const started = Date.now();
-await pass('check', ['run', 'check'], databaseUrl ? { DATABASE_URL: databaseUrl } : {});
+const onDatabase = databaseUrl ? { DATABASE_URL: databaseUrl } : {};
+await pass('check', ['run', 'check'], onDatabase);
+const took = Date.now() - started;
+
+if (spawnSync('pgbouncer', ['--version']).status === 0) await pass('pooler', ['run', 'test:pooler'], onDatabase);
+else console.log('The tests through a pooler are left out: PgBouncer is not installed here.');
 
 if (databaseUrl && embeddedTests !== 'none') {
-  const took = Date.now() - started;
   if (deadline - Date.now() > took)
-    await pass('embedded', ['run', 'test:embedded', '--', ...(embeddedTests ? [embeddedTests] : [])]);
+    await pass('embedded', [
+      'run',
+      'test:embedded',
+      '--',
+      HAS_ITS_OWN_SERVER,
+      ...(embeddedTests ? [embeddedTests] : []),
+    ]);
   else console.log(`The pass on the embedded database is left out: the first one took ${Math.round(took / 1_000)} s.`);
 }
 

@@ -264,7 +264,7 @@ describe('doctor', () => {
 
   it('finds that notifications do not come through, and the other commands work', async () => {
     await parked(await boot([Waiting]), Waiting, { key: 'one' });
-    bouncer = await PgBouncer.start(database);
+    bouncer = await PgBouncer.start(database.connection);
     const { host, port, username, password } = bouncer.connection;
     const url = `postgres://${username}:${password}@${host}:${port}/${database.name}`;
 

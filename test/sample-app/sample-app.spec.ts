@@ -61,7 +61,7 @@ describe('The shop over HTTP', () => {
   beforeAll(async () => {
     database = await createTestDatabase();
     const allSettings: ShopSettings = Object.assign(settings, {
-      databaseUrl: database.url,
+      databaseUrl: database.appUrl,
       schema: 'public',
       runsSchema: 'orchestration',
       isWorker: true,
@@ -430,7 +430,7 @@ describe('The demo', () => {
     const script = join(process.cwd(), 'sample-app/dist/demo.main.js');
     if (!existsSync(script))
       throw new Error('The sample app is not built: run `npm test`, or `node scripts/build-as-needed.mjs`.');
-    const env = { ...process.env, DATABASE_URL: database.url, INIT_CWD: folder };
+    const env = { ...process.env, DATABASE_URL: database.appUrl, INIT_CWD: folder };
     const child = spawn(process.execPath, [script, ...args], { cwd: folder, env, stdio: ['ignore', 'pipe', 'pipe'] });
     let output = '';
     for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => (output += String(chunk)));

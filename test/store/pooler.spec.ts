@@ -37,7 +37,7 @@ const Calling = workflow<void, string>('calling', ({ children }) =>
 
   beforeAll(async () => {
     database = await createTestDatabase();
-    bouncer = await PgBouncer.start(database);
+    bouncer = await PgBouncer.start(database.connection);
   });
 
   afterAll(async () => {

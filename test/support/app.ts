@@ -57,10 +57,15 @@ export async function startApp(setup: TestAppSetup): Promise<TestApp> {
   const connection = options.dataSource
     ? undefined
     : { applicationName, ...(options.connection ?? database.connection) };
+  // As in production: behind a pooler, notifications come over a connection that goes past it.
+  const listenUrl = database.appUrl === database.url ? {} : { listenUrl: database.url };
   const worker = options.worker === false ? (false as const) : { shutdownTimeout: '2s' as const, ...options.worker };
   const root: DynamicModule = {
     module: TestAppModule,
-    imports: [...imports, OrchestrationModule.forRoot({ ...options, ...(connection && { connection }), worker })],
+    imports: [
+      ...imports,
+      OrchestrationModule.forRoot({ ...listenUrl, ...options, ...(connection && { connection }), worker }),
+    ],
     providers,
   };
   const context = await NestFactory.createApplicationContext(root, { logger, abortOnError: false });

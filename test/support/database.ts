@@ -5,8 +5,11 @@ import pg from 'pg';
 /** A database of one test file (or of one test), on the server of the test run. */
 export interface TestDatabase {
   name: string;
+  /** For the test's own questions: always the server itself. */
   url: string;
-  /** TypeORM connection options. */
+  /** For apps: the same, but through the pooler where the test run has one. */
+  appUrl: string;
+  /** That of `appUrl`, as TypeORM connection options. */
   connection: TestConnection;
   /** Removes it, also from under connections that are still open. */
   drop(): Promise<void>;
@@ -29,8 +32,14 @@ export async function createTestDatabase(): Promise<TestDatabase> {
   const server = testServerUrl();
   const name = PREFIX + [Date.now().toString(36), process.pid.toString(36), randomBytes(4).toString('hex')].join('_');
   await administrate(server, (client) => client.query(`create database ${name} template template0`));
-  const url = urlOf(server, name);
-  return { name, url, connection: connectionTo(url), drop: () => dropDatabase(server, name) };
+  const appUrl = urlOf(process.env.ORCHESTRATION_TEST_POOLER ?? server, name);
+  return {
+    name,
+    url: urlOf(server, name),
+    appUrl,
+    connection: connectionTo(appUrl),
+    drop: () => dropDatabase(server, name),
+  };
 }
 
 /** The server's own database, for questions about all databases. */
@@ -76,7 +85,8 @@ function urlOf(server: string, database: string): string {
   return url.href;
 }
 
-function connectionTo(databaseUrl: string): TestConnection {
+/** TypeORM connection options for that URL. */
+export function connectionTo(databaseUrl: string): TestConnection {
   const url = new URL(databaseUrl);
   return {
     type: 'postgres',

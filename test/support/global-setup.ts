@@ -38,6 +38,7 @@ export default async function setup(_global: unknown, project: ProjectConfig): P
   )) as typeof import('./test-server.js');
   const server = await testServer.startTestServer(folder);
   process.env.ORCHESTRATION_TEST_SERVER = server.url;
+  if (server.poolerUrl) process.env.ORCHESTRATION_TEST_POOLER = server.poolerUrl;
   process.env.ORCHESTRATION_TEST_BUILD = buildFolder;
   globalThis.orchestrationTestRun = { server, folder };
 }

@@ -6,7 +6,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 import pg from 'pg';
-import type { TestDatabase } from './database.js';
+
+import type { TestConnection } from './database.js';
 import { until } from './until.js';
 
 /** Debian's, where it is installed. */
@@ -14,15 +15,15 @@ export const hasPgBouncer = spawnSync('pgbouncer', ['--version']).status === 0;
 
 const SERVER_CONNECTIONS = 6;
 
-/** A pooler in transaction mode in front of the server of a test database, with few connections to it. */
+/** A pooler in transaction mode in front of a server, with few connections to each of its databases. */
 export class PgBouncer {
   private constructor(
     private readonly child: ChildProcess,
     private readonly folder: string,
-    readonly connection: TestDatabase['connection'],
+    readonly connection: TestConnection,
   ) {}
 
-  static async start({ connection }: TestDatabase): Promise<PgBouncer> {
+  static async start(connection: TestConnection): Promise<PgBouncer> {
     const port = await freePort();
     const folder = mkdtempSync(join(tmpdir(), 'pgbouncer-'));
     const { host, port: serverPort, username, password } = connection;
@@ -49,6 +50,11 @@ ignore_startup_parameters = extra_float_digits
     const bouncer = new PgBouncer(child, folder, { ...connection, host: '127.0.0.1', port });
     await until('the pooler answers', () => bouncer.answers());
     return bouncer;
+  }
+
+  get url(): string {
+    const { host, port, username, password, database } = this.connection;
+    return `postgres://${encodeURIComponent(username)}:${encodeURIComponent(password)}@${host}:${port}/${database}`;
   }
 
   async stop(): Promise<void> {

@@ -5,12 +5,15 @@ import pg from 'pg';
 
 import { embeddedPostgres, stopEmbeddedPostgres } from '../../lib/embedded/embedded-postgres.js';
 import { errorCode } from '../../lib/embedded/error-code.js';
-import { dropLeftoverDatabases } from './database.js';
+import { connectionTo, dropLeftoverDatabases } from './database.js';
+import { PgBouncer } from './pg-bouncer.js';
 
 /** The PostgreSQL server of a test run. */
 export interface TestServer {
   /** Of an administrator's database, not of one to test in. */
   url: string;
+  /** Where its databases are reached instead, in a test run that goes through a pooler. */
+  poolerUrl?: string;
   stop(): Promise<void>;
 }
 
@@ -27,7 +30,7 @@ const CONTAINER_COMMAND = [
 
 /**
  * Always a real PostgreSQL: the one DATABASE_URL names, else one in a container, else the embedded one, whose data goes
- * to `runFolder`, outside of the checkout.
+ * to `runFolder`, outside of the checkout. With TEST_POOLER=pgbouncer there is a PgBouncer in transaction mode in front of it.
  *
  * @public The global set-up loads it by a computed path.
  */
@@ -37,7 +40,7 @@ export async function startTestServer(runFolder: string): Promise<TestServer> {
   try {
     await requireCreateDatabase(server.url);
     await dropLeftoverDatabases(server.url);
-    return server;
+    return process.env.TEST_POOLER === 'pgbouncer' ? await behindPooler(server) : server;
   } catch (error) {
     await server.stop();
     throw error;
@@ -72,6 +75,18 @@ async function startEmbedded(dir: string): Promise<TestServer> {
     url: `postgres://${username}:${password}@${host}:${port}/${database}`,
     stop: async () => {
       await stopEmbeddedPostgres({ dir });
+    },
+  };
+}
+
+async function behindPooler({ url, stop }: TestServer): Promise<TestServer> {
+  const pooler = await PgBouncer.start(connectionTo(url));
+  return {
+    url,
+    poolerUrl: pooler.url,
+    stop: async () => {
+      await pooler.stop();
+      await stop();
     },
   };
 }
