@@ -1,3 +1,4 @@
+import { validate } from 'uuid';
 import type { Branch } from './branch.js';
 import type { ChildLink } from './child-links.js';
 import { Command } from './command.js';
@@ -77,6 +78,8 @@ export class ChildWaitCommand extends Command implements ChildStartListener {
   /** The cancellation was before the child's start. */
   private hasNoChild = false;
   private isTimedOut = false;
+  /** When the wait ends without an end of the child. */
+  private expiresAt: number | null = null;
   private unsubscribe: (() => void) | undefined;
 
   constructor(
@@ -90,12 +93,15 @@ export class ChildWaitCommand extends Command implements ChildStartListener {
   begin(): void {
     const { link, newRun, timeoutMs } = this.plan;
     if (this.cancelledWith && !link.isDurable) return this.cancelled();
+    if (!validate(link.id)) return this.refused(new RunNotFoundError(link.id));
     if (link.isDurable || !newRun) this.awaitEnd();
     else this.execution.childStarts.start(link, newRun, this);
+    if (timeoutMs !== undefined) this.expiresAt = this.execution.countsFrom(this) + timeoutMs;
     this.unsubscribe = this.execution.children.onEnd(link, () => this.settleWith(link.end!));
-    if (timeoutMs === undefined || !this.open || this.cancelledWith) return;
-    this.wakeAt = this.askedAt + timeoutMs;
-    if (this.wakeAt <= this.execution.clock.now()) this.fire();
+    if (this.expiresAt === null || !this.open || this.cancelledWith || link.end) return;
+    // A child that is only being started has not ended: its cancellation goes with its start.
+    if (!link.isDurable && this.expiresAt <= this.execution.clock.now()) this.timeOut();
+    else this.execution.fireAt(this, this.expiresAt);
   }
 
   /** A child that was started for a call wakes the run by itself. */
@@ -122,13 +128,13 @@ export class ChildWaitCommand extends Command implements ChildStartListener {
     return this.plan.timeoutMs !== undefined;
   }
 
+  /** The child may have ended in time, and nobody has told of it yet. */
   override fire(): void {
-    const { link, onTimeout, timeoutMs } = this.plan;
     this.wakeAt = null;
-    this.isTimedOut = true;
-    if (onTimeout === 'cancel' && link.isChild)
-      this.execution.cancelRun(link.id, `its parent's wait timed out after ${timeoutMs} ms`);
-    this.execution.settle(this, { status: 'timeout', childId: link.id });
+    const { link } = this.plan;
+    this.execution.childStarts.lookSoon(link.id, () => {
+      if (this.open && !link.end && !this.cancelledWith) this.timeOut();
+    });
   }
 
   standing(): WaitingFor {
@@ -144,7 +150,7 @@ export class ChildWaitCommand extends Command implements ChildStartListener {
     if (this.execution.cancellation === error) {
       if (!this.waitsForCancelled) return super.cancel(error);
       this.cancelledWith = error;
-      this.wakeAt = null;
+      this.wakeAt = this.expiresAt = null;
       if (this.hasNoChild) this.cancelled();
       return;
     }
@@ -195,8 +201,19 @@ export class ChildWaitCommand extends Command implements ChildStartListener {
     this.execution.childStarts.awaitEnd(link, () => this.refused(new RunNotFoundError(link.id)));
   }
 
+  private timeOut(): void {
+    const { link, onTimeout, timeoutMs } = this.plan;
+    this.wakeAt = null;
+    this.isTimedOut = true;
+    if (onTimeout === 'cancel' && link.isChild && !link.end)
+      this.execution.cancelRun(link.id, `its parent's wait timed out after ${timeoutMs} ms`);
+    this.execution.settle(this, { status: 'timeout', childId: link.id });
+  }
+
   private settleWith(end: RunEnd): void {
-    this.execution.settle(this, { status: end.status, output: end.output, error: end.error, childId: end.id });
+    const isTooLate = this.expiresAt !== null && end.endedAt !== null && end.endedAt > this.expiresAt;
+    if (isTooLate) this.timeOut();
+    else this.execution.settle(this, { status: end.status, output: end.output, error: end.error, childId: end.id });
   }
 }
 

@@ -180,11 +180,32 @@ export class ChildLinks {
     return [...this.listeners.keys()];
   }
 
-  /** Looks which of these runs have ended. */
+  /** Looks which of these runs have ended. What was due before such an end comes before it. */
   async look(runIds: readonly string[]): Promise<void> {
-    const { store } = this.execution.host;
-    for (let from = 0; from < runIds.length; from += LARGEST_LOOK)
-      for (const end of await store.loadEnds(runIds.slice(from, from + LARGEST_LOOK))) this.ended(end);
+    const { execution } = this;
+    for (let from = 0; from < runIds.length; from += LARGEST_LOOK) {
+      const ends = await execution.host.store.loadEnds(runIds.slice(from, from + LARGEST_LOOK));
+      let wakeAt = execution.nextWakeAt();
+      for (const end of ends) {
+        if (wakeAt !== null && wakeAt <= end.endedAt! && execution.mayWrite) {
+          execution.fireUntil(end.endedAt!);
+          wakeAt = execution.nextWakeAt();
+        }
+        this.ended(end);
+      }
+    }
+  }
+
+  /** Looks once more for ends of which nobody may have told yet, and then does that. */
+  lookBefore(then: () => void): void {
+    void this.execution.lookUp(async () => {
+      await this.look(this.awaited());
+      then();
+    });
+  }
+
+  get isAwaiting(): boolean {
+    return this.listeners.size > 0;
   }
 
   ended(end: RunEnd): void {

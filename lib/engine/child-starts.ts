@@ -1,5 +1,4 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { validate } from 'uuid';
 import type { ChildLink } from './child-links.js';
 import { WorkflowNotRegisteredError } from './errors.js';
 import type { RunExecution } from './run-execution.js';
@@ -24,7 +23,7 @@ export interface ChildStartListener {
 
 /** Starts the children of a run, and makes sure that the ends it waits for reach it. */
 export class ChildStarts {
-  private readonly toLookFor: string[] = [];
+  private toLookFor: { runId: string; looked: () => void }[] = [];
 
   constructor(
     private readonly execution: RunExecution,
@@ -44,7 +43,6 @@ export class ChildStarts {
   /** Makes sure that the end of that run wakes this one, and looks whether it has ended already. */
   awaitEnd(link: ChildLink, onUnknown: () => void): void {
     if (link.end) return;
-    if (!validate(link.id)) return onUnknown();
     if (link.wakesUs) return this.lookSoon(link.id);
     link.wakesUs = true;
     // Not after the check: by then the run may be parked, and a parked run cannot write.
@@ -98,11 +96,14 @@ export class ChildStarts {
   }
 
   /** One look for all that a turn asks for: after a replay the code may wait for thousands. */
-  private lookSoon(runId: string): void {
-    if (this.toLookFor.push(runId) > 1) return;
+  lookSoon(runId: string, looked: () => void = () => {}): void {
+    if (this.toLookFor.push({ runId, looked }) > 1) return;
     void this.execution.lookUp(async () => {
       await turn();
-      await this.execution.children.look(this.toLookFor.splice(0));
+      const asked = this.toLookFor;
+      this.toLookFor = [];
+      await this.execution.children.look(asked.map((one) => one.runId));
+      for (const one of asked) one.looked();
     });
   }
 }

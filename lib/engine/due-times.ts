@@ -18,7 +18,7 @@ export interface TimedRun {
   readonly deadline: number | null;
   /** Until when a cancelled run may clean up; null: it is not cancelled, or undoes what it has done. */
   readonly cleanUpEnd: number | null;
-  /** Looks for what was sent or answered by now, and then does that. */
+  /** Looks for what was sent or answered, or has ended, by now, and then does that. */
   lookBefore(then: () => void): void;
   expire(expiry: Expiry): void;
 }
@@ -26,8 +26,9 @@ export interface TimedRun {
 /**
  * What of a run is due by time: sleeps, timeouts of waits, next attempts, and the end of the time that it has itself.
  *
- * Invariant: what is due is fired in the order of the database's clock. A signal or an answer that was sent before a timer
- * was due comes before it, also when both are noticed late; so before anything is fired, those are looked for.
+ * Invariant: what is due is fired in the order of the database's clock. A signal, an answer or the end of an awaited run
+ * that was there before a timer was due comes before it, also when both are noticed late; so before anything is fired, those are
+ * looked for.
  */
 export class DueTimes {
   private readonly timer = new DeadlineTimer(() => this.check());
@@ -106,7 +107,7 @@ export class DueTimes {
   }
 
   /** When something that it waits for is due, or its time is over. */
-  private next(): number | null {
+  next(): number | null {
     let next: number | null = null;
     for (const { wakeAt } of this.pending) if (wakeAt !== null) next = earlier(next, wakeAt);
     const { deadline, cleanUpEnd } = this.run;

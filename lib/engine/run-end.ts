@@ -54,7 +54,7 @@ export function endOf(run: Pick<ClaimedRun, 'id' | 'workflow'>, move: Move | nul
   if (!move || !endsRun(move)) return undefined;
   const output = move.to === 'completed' ? move.output : null;
   const error = move.to === 'completed' ? null : move.error;
-  return { id: run.id, workflow: run.workflow, status: move.to, output, error };
+  return { id: run.id, workflow: run.workflow, status: move.to, output, error, endedAt: null };
 }
 
 /** The ends of runs for those parents that wait for them. */

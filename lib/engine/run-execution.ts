@@ -686,9 +686,14 @@ export class RunExecution {
     this.times.clockMoved();
   }
 
-  /** An answer or a signal that was sent before a timer was due comes before it, so that is looked for first. */
+  /** When something that it waits for is due, or its time is over. */
+  nextWakeAt(): number | null {
+    return this.times.next();
+  }
+
+  /** An answer, a signal or an end that was there before a timer was due comes before it, so that is looked for first. */
   lookBefore(then: () => void): void {
-    this.lookForAnswers(() => this.lookForSignals(then));
+    this.lookForAnswers(() => this.lookForSignals(() => this.lookForEnds(then)));
   }
 
   private lookForAnswers(then: () => void): void {
@@ -698,6 +703,11 @@ export class RunExecution {
 
   private lookForSignals(then: () => void): void {
     if (this.signalBuffer?.isAwaited) this.signals.lookBefore(then);
+    else then();
+  }
+
+  private lookForEnds(then: () => void): void {
+    if (this.children.isAwaiting) this.children.lookBefore(then);
     else then();
   }
 

@@ -112,6 +112,8 @@ export interface RunEnd {
   status: TerminalStatus;
   output: string | null;
   error: string | null;
+  /** Epoch ms of the database; null when it is told as it happens. */
+  endedAt: number | null;
 }
 
 export interface WokenRun {

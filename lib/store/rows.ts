@@ -305,10 +305,11 @@ export interface EndRow {
   status: TerminalStatus;
   output: string | null;
   error: string | null;
+  ended_at: number;
 }
 
-export function endFromRow({ id, workflow, status, output, error }: EndRow): RunEnd {
-  return { id, workflow: fromSqlText(workflow), status, output, error };
+export function endFromRow({ id, workflow, status, output, error, ended_at }: EndRow): RunEnd {
+  return { id, workflow: fromSqlText(workflow), status, output, error, endedAt: ended_at };
 }
 
 /** Of `order@1`. */

@@ -397,6 +397,52 @@ describe('durable time', () => {
     expect((await Promise.all(ids.map((id) => childrenOf(id)))).flat()).toHaveLength(4);
   });
 
+  describe('the end of a child and the timeout of the wait for it, both while no process has the code of the parent', () => {
+    const Child = workflow('child', async ({ ctx }) => ctx.waitForSignal<string>('end'));
+    const Called = workflow<string, string>('called', async ({ children, ctx }, how) => {
+      const call = (limit: { timeout?: '1h' }) =>
+        children.callSettled<string>('child', undefined, { queue: 'children', ...limit });
+      if (how === 'race') return (await ctx.race({ child: () => call({}), sleep: () => ctx.sleep('1h') })).winner;
+      if (how === 'call') return (await call({ timeout: '1h' })).status;
+      const [settled] = await Promise.all([call({ timeout: '1h' }), ctx.waitForSignal('go')]);
+      return settled.status;
+    });
+    const both = [Child, Called];
+    const roots = { worker: { queues: ['default'], pollInterval: '50ms' as const } };
+
+    it.each([
+      ['call', 30, 'completed'],
+      ['call', 90, 'timeout'],
+      ['race', 30, 'child'],
+      ['race', 90, 'sleep'],
+      ['call and signal', 30, 'completed'],
+      ['call and signal', 90, 'timeout'],
+    ] as const)('%s, timeout after 60 minutes, end after %d: %s', async (how, endsAfter, outcome) => {
+      const first = await startApp({ database, providers: both, options: roots });
+      const child = await startApp({
+        database,
+        providers: both,
+        options: { worker: { queues: ['children'], pollInterval: '50ms' } },
+      });
+      const run = await first.orchestrator.start(Called, how);
+      await untilStatus(run.id, 'waiting');
+      await until('the child waits', async () => (await childrenOf(run.id))[0]?.status === 'waiting');
+      await first.crash();
+      const [{ id }] = (await childrenOf(run.id)) as [ChildRow];
+      await moveClock(database, endsAfter * MINUTE_MS);
+      await child.orchestrator.signal(id, 'end', 'E');
+      await untilStatus(id, 'completed');
+      await child.close();
+
+      await moveClock(database, 120 * MINUTE_MS);
+      const client = await startApp({ database, providers: both, options: { worker: false } });
+      await client.orchestrator.signal(run.id, 'go');
+      const last = await startApp({ database, providers: both, options: roots });
+
+      expect(await last.orchestrator.result(run.id, { timeout: '15s' })).toBe(outcome);
+    });
+  });
+
   it("a child's own deadline, which comes after its worker's death, wakes the parent (scenario 34)", async () => {
     const first = await startApp({ database, providers, options });
     const run = await first.orchestrator.start(Calls, undefined);

@@ -1,3 +1,4 @@
+import type { RunStatus } from '../../lib/index.js';
 import { closeApps, startApp, type TestApp } from '../support/app.js';
 import { moveClock } from '../support/clock.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
@@ -60,6 +61,29 @@ describe('retry of a run that waited in vain', () => {
     expect(await answered!.result({ timeout: '5s' })).toBe('Ada');
     await moveClock(database, 4 * HOUR_MS);
     await expect(ignored!.result({ timeout: '5s' })).rejects.toMatchObject({ cause: { code: 'INPUT_TIMEOUT' } });
+  });
+
+  it('for a child calls it anew, and waits for the whole of its time', async () => {
+    const Child = workflow('child', ({ ctx }) => ctx.waitForSignal('go'));
+    const Parent = workflow('parent', ({ children }) => children.call(Child, undefined, { ref: 'c', timeout: '1h' }));
+    const { orchestrator } = await start(Child, Parent);
+    const run = await orchestrator.start(Parent, undefined);
+    const newestChild = async () => (await orchestrator.listChildren(run.id)).items[0];
+    const untilChild = (status: RunStatus) =>
+      until(`a child is ${status}`, async () => (await newestChild())?.status === status);
+    await untilChild('waiting');
+    await moveClock(database, 2 * HOUR_MS);
+    await expect(run.result({ timeout: '5s' })).rejects.toMatchObject({ cause: { code: 'CHILD_TIMEOUT' } });
+    await untilChild('cancelled');
+
+    await orchestrator.retry(run.id);
+    await untilChild('waiting');
+    await moveClock(database, 2.9 * HOUR_MS);
+    await orchestrator.signal((await newestChild())!.id, 'go', 'now');
+
+    expect(await run.result({ timeout: '5s' })).toBe('now');
+    const { items } = await orchestrator.listChildren(run.id);
+    expect(items.map(({ status }) => status)).toEqual(['completed', 'cancelled']);
   });
 });
 

@@ -86,7 +86,7 @@ where c.parent_id = any($1::uuid[])
 
 /** The ends of those of these runs that have one. Takes: run ids. Locks nothing. */
 const loadEnds = `
-select r.id, r.workflow, r.status, r.output, r.error
+select r.id, r.workflow, r.status, r.output, r.error, extract(epoch from r.finished_at)::float8 * 1000 as ended_at
 from @schema.run r
 where r.id = any($1::uuid[])
   and r.finished_at is not null
