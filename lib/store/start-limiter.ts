@@ -2,12 +2,16 @@ import { v7 as uuid } from 'uuid';
 import type { DatabaseClock } from '../engine/clock.js';
 import { StartLimitError } from '../engine/errors.js';
 import { fromSqlText, toSqlText } from '../engine/serialization.js';
-import type { NewRun } from '../engine/new-run.js';
 import type { Run } from './database.js';
 import type { Statements } from './statements/all.js';
 
 /** Ids carry the time of the host that made them; of one whose clock is further behind, starts are not counted. */
 const CLOCK_TOLERANCE_MS = 120_000;
+
+/** A run that may have to be counted. */
+interface Counted {
+  tenant: string | null;
+}
 
 export interface StartLimit {
   limit: number;
@@ -24,18 +28,18 @@ export class StartLimiter {
   ) {}
 
   /** Whether any of these starts has to be counted. */
-  concerns(runs: readonly NewRun[]): boolean {
+  concerns(runs: readonly Counted[]): boolean {
     return this.limit !== undefined && runs.some(({ tenant }) => tenant !== null);
   }
 
   /** Until the transaction ends, nobody else starts runs of these tenants: so what is counted next stays true. */
-  async lock(run: Run, runs: readonly NewRun[]): Promise<void> {
+  async lock(run: Run, runs: readonly Counted[]): Promise<void> {
     await run(this.sql.lockTenants, [`${this.schema}/`, tenantsOf(runs)]);
   }
 
   /** Those of the runs that the limit does not allow, and what to tell those who start them. */
-  async refusals(run: Run, runs: readonly NewRun[]): Promise<Map<NewRun, StartLimitError>> {
-    const refused = new Map<NewRun, StartLimitError>();
+  async refusals<T extends Counted>(run: Run, runs: readonly T[]): Promise<Map<T, StartLimitError>> {
+    const refused = new Map<T, StartLimitError>();
     if (!this.limit) return refused;
     const { limit, perMs } = this.limit;
     const leastId = uuid({
@@ -64,6 +68,6 @@ export class StartLimiter {
   }
 }
 
-function tenantsOf(runs: readonly NewRun[]): string[] {
+function tenantsOf(runs: readonly Counted[]): string[] {
   return [...new Set(runs.flatMap(({ tenant }) => (tenant === null ? [] : [toSqlText(tenant)])))];
 }

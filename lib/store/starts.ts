@@ -1,7 +1,8 @@
 import type { DatabaseClock } from '../engine/clock.js';
 import type { RunStatus } from '../engine/run.js';
-import { type PayloadSerializer, toSqlText } from '../engine/serialization.js';
+import { fromSqlText, type PayloadSerializer, toSqlText } from '../engine/serialization.js';
 import type { NewRun, Placement, StartOutcome, StartResult } from '../engine/new-run.js';
+import type { ForkRequest } from '../engine/store.js';
 import type { Run } from './database.js';
 import { newRunToRow, nullable } from './rows.js';
 import type { StartLimiter } from './start-limiter.js';
@@ -45,7 +46,7 @@ export class Starts {
   ) {}
 
   /** Whether these need a transaction, for they have to be counted first. */
-  areLimited(runs: readonly NewRun[]): boolean {
+  areLimited(runs: readonly Pick<NewRun, 'tenant'>[]): boolean {
     return this.limiter.concerns(runs);
   }
 
@@ -81,10 +82,21 @@ export class Starts {
   }
 
   /** Counts it among the starts of its tenant, if those have a limit. Throws StartLimitError. */
-  async admit(run: Run, newRun: NewRun): Promise<void> {
+  async admit(run: Run, newRun: Pick<NewRun, 'tenant'>): Promise<void> {
     if (!this.areLimited([newRun])) return;
     await this.limiter.lock(run, [newRun]);
     await this.refuse(run, newRun);
+  }
+
+  /**
+   * The same for a fork, which is its original's tenant's. Before the original is locked: whoever replaces that run by its key
+   * has the lock of the tenant first, too.
+   */
+  async admitFork(run: Run, { runId, newId }: ForkRequest): Promise<void> {
+    if (this.limiter.limit === undefined) return;
+    const [original] = await run<{ tenant: string | null; was_forked: boolean }>(this.sql.findTenant, [runId, newId]);
+    if (!original || original.was_forked) return;
+    await this.admit(run, { tenant: original.tenant === null ? null : fromSqlText(original.tenant) });
   }
 
   /** One that was admitted, for whoever claims it. */
@@ -93,7 +105,7 @@ export class Starts {
     return result!;
   }
 
-  private async refuse(run: Run, newRun: NewRun): Promise<void> {
+  private async refuse(run: Run, newRun: Pick<NewRun, 'tenant'>): Promise<void> {
     if (!this.areLimited([newRun])) return;
     const refusal = (await this.limiter.refusals(run, [newRun])).get(newRun);
     if (refusal) throw refusal;

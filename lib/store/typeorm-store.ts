@@ -131,7 +131,10 @@ export class TypeOrmStore implements Store {
 
   fork(request: ForkRequest): Promise<Fork | undefined> {
     if (!isUuid(request.runId)) return Promise.resolve(undefined);
-    return this.inTransaction((run) => fork(run, this.sql, this.serializer, request));
+    return this.inTransaction(async (run) => {
+      await this.starts.admitFork(run, request);
+      return fork(run, this.sql, this.serializer, request);
+    });
   }
 
   // ---- claiming

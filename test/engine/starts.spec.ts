@@ -263,6 +263,20 @@ describe('The start limit of a tenant (69)', () => {
     await until('nothing of it is left', async () => (await countRuns()) === 3);
   });
 
+  it('concerns a fork too, which is a run of the tenant of its original', async () => {
+    const Stepwise = workflow('stepwise', ({ ctx }) => ctx.step('only', () => 'done'));
+    const app = await startApp({ database, providers: [Echo, Stepwise], options });
+    const original = await app.orchestrator.start(Stepwise, undefined, { tenant: 'greedy' });
+    await original.result();
+    const fork = () => app.orchestrator.fork(original.id, { fromStep: 'only' });
+    await fork();
+    await fork();
+
+    await expect(fork()).rejects.toMatchObject({ code: 'START_LIMIT', tenant: 'greedy' });
+    expect(await countRuns()).toBe(3);
+    await expect(app.orchestrator.start(Echo, 'x', { tenant: 'greedy' })).rejects.toThrow(StartLimitError);
+  });
+
   async function startWithin(app: TestApp, tenant: string) {
     const dataSource = await new DataSource(database.connection).initialize();
     try {

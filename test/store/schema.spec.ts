@@ -349,6 +349,7 @@ describe('With 100,000 runs', () => {
     giveUpRun: [id(5), 1],
     reopenRun: [id(5)],
     continueRun: [id(5), '1', 0, 1],
+    findTenant: [id(5), id(900_002)],
     lockOriginal: [id(5)],
     forkRun: [id(5), id(900_002), [1], 1, false, null, null, null, null],
     lockFamilies: [ids],

@@ -1,6 +1,12 @@
 import { GATED_QUEUES } from './statement.js';
 import { WOKEN } from './wake.sql.js';
 
+/** Whose run it is that is to be forked, and whether that was done before a lost reply. Takes: run id, new id. Locks nothing. */
+const findTenant = `
+select r.tenant, exists (select from @schema.run fork where fork.id = $2::uuid) as was_forked
+from @schema.run r
+where r.id = $1::uuid`;
+
 /** A run that is to be forked. Takes: run id. Locks it against its owner's writes, so that its history is read as of one moment. */
 const lockOriginal = `
 select r.id, r.generation, r.ancestors
@@ -46,4 +52,4 @@ shared as (
 select ${WOKEN}
 from r`;
 
-export const forkStatements = { lockOriginal, forkRun };
+export const forkStatements = { findTenant, lockOriginal, forkRun };
