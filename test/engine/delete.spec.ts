@@ -52,7 +52,7 @@ afterAll(async () => {
 async function rowsOf(runIds: string[]): Promise<number> {
   const { rows } = await client.query<{ rows: number }>(
     `select ((select count(*) from orchestration.run where id = any($1)) + (select count(*) from orchestration.history where run_id = any($1))
-       + (select count(*) from orchestration.signal where run_id = any($1)) + (select count(*) from orchestration.watch where run_id = any($1)))::int as rows`,
+       + (select count(*) from orchestration.signal where run_id = any($1)) + (select count(*) from orchestration.watch where run_id = any($1) or watcher_id = any($1)))::int as rows`,
     [runIds],
   );
   return rows[0]!.rows;
@@ -149,6 +149,17 @@ describe('deleting a run', () => {
     expect(refused).toMatchObject({ code: 'RUN_NOT_FINISHED', runId: waiting.id });
     expect(await rowsOf([run.id])).toBe(0);
     expect(await app.orchestrator.get(waiting.id)).toMatchObject({ error: { name: 'ChildCancelledError' } });
+  });
+
+  it('that waited for another leaves no note of that wait, though the other one stays', async () => {
+    const awaited = await app.orchestrator.start(leaf, 0);
+    const waiting = await app.orchestrator.start('awaiting', awaited.id);
+    await waiting.result();
+
+    await app.orchestrator.delete(waiting.id);
+
+    expect(await rowsOf([waiting.id])).toBe(0);
+    expect(await awaited.status()).toBe('completed');
   });
 
   it('and retrying it exclude each other: whoever is second finds what the first has done (forced)', async () => {

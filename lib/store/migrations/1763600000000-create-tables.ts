@@ -152,6 +152,7 @@ export const UP = [
     watcher_id uuid not null,
     constraint watch_pkey primary key (run_id, watcher_id)
   )`,
+  `create index watch_watcher on @schema.watch (watcher_id)`,
   `create table @schema.input (
     run_id uuid not null,
     scope text not null,

@@ -53,7 +53,7 @@ without_signals as (
   delete from @schema.signal where run_id = any($1::uuid[])
 ),
 without_watches as (
-  delete from @schema.watch where run_id = any($1::uuid[])
+  delete from @schema.watch where run_id = any($1::uuid[]) or watcher_id = any($1::uuid[])
 ),
 without_inputs as (
   delete from @schema.input where run_id = any($1::uuid[])
