@@ -103,6 +103,7 @@ export {
   type ChildFilter,
   type ForkOptions,
   Orchestrator,
+  type ResultOptions,
   type RunHandle,
   type SignalWithStartOptions,
   type TransactionManager,

@@ -13,14 +13,14 @@ import type {
 } from './definition.js';
 import { digestOf } from './digest.js';
 import { type Duration, tryParseDuration } from './duration.js';
-import { ChildCancelledError, DepthLimitError, RunNotFoundError } from './errors.js';
+import { ChildCancelledError, DepthLimitError, RunNotFoundError, ValidationError } from './errors.js';
 import type { CancelCount, ChildFilter } from './orchestrator.js';
 import type { ExecutionHost } from './execution-host.js';
 import type { Page, RunStatus, RunSummary } from './run.js';
 import { sendFromRun } from './child-signals.js';
 import type { PayloadAndOptions, SendOptions, SendSignal, Signal } from './signal.js';
 import { check, type RunOptions } from './start-options.js';
-import { callStep, PLAIN_STEP } from './steps.js';
+import { callStep, planStep } from './steps.js';
 import type { NewRun } from './new-run.js';
 import { mapInBranches } from './structure.js';
 import { UNRESOLVED_VERSION } from './unresolved-version.js';
@@ -97,6 +97,7 @@ const WAIT_OPTIONS = new Set(['timeout', 'timeoutValue']);
 const SETTLED_OPTIONS = new Set([...RUN_OPTIONS, 'timeout', 'onTimeout', 'cancellation']);
 const CALL_OPTIONS = new Set([...SETTLED_OPTIONS, 'timeoutValue']);
 const MAP_OPTIONS = new Set([...SETTLED_OPTIONS, 'concurrency', 'minSuccessful', 'tolerateFailures']);
+const QUERY = planStep({ nonRetryable: [ValidationError] });
 
 /** Lets the code of a run call other workflows and wait for them durably, or start them and go on. */
 export class ChildOrchestrator {
@@ -220,7 +221,7 @@ export class ChildOrchestrator {
   cancel(ref: string, reason?: string): Promise<CancelCount> {
     const frame = frameFor('children.cancel');
     const id = frame.execution.children.get(ref)?.id;
-    if (id === undefined) return tolerant(Promise.reject(new RunNotFoundError(ref)));
+    if (id === undefined) return tolerant(Promise.reject(noSuchRef(frame, ref)));
     return this.recorded(frame, 'children.cancel', ref, (host) =>
       host.cancel(id, { reason: reason ?? null, terminate: false }),
     ) as Promise<CancelCount>;
@@ -239,7 +240,7 @@ export class ChildOrchestrator {
   signal(ref: string, signal: Signal | string, payload?: unknown, options: SendOptions = {}): Promise<void> {
     const frame = frameFor('children.signal');
     const link = frame.execution.children.get(ref);
-    if (!link) return tolerant(Promise.reject(new RunNotFoundError(ref)));
+    if (!link) return tolerant(Promise.reject(noSuchRef(frame, ref)));
     return tolerant(sendFromRun(frame, link, { signal, payload, options }));
   }
 
@@ -268,7 +269,7 @@ export class ChildOrchestrator {
     argument: unknown,
     body: (host: ExecutionHost) => unknown,
   ): Promise<unknown> {
-    return callStep(frame, { name, args: [argument], plan: PLAIN_STEP, body: () => body(frame.execution.host) });
+    return callStep(frame, { name, args: [argument], plan: QUERY, body: () => body(frame.execution.host) });
   }
 }
 
@@ -416,6 +417,14 @@ function defaultRef({ execution }: Frame, name: string, scope: string): string {
   const { generation } = execution.run;
   const number = execution.history.number('ref', scope, name);
   return `${scope}${name}#${generation === 0 ? '' : `${generation + 1}.`}${number}`;
+}
+
+function noSuchRef({ execution }: Frame, ref: string): RunNotFoundError {
+  return new RunNotFoundError(
+    ref,
+    `child '${ref}' of run ${execution.run.id}`,
+    'A child has the ref that it was started with; children.list() shows those that there are.',
+  );
 }
 
 interface ChildPlan {

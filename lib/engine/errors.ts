@@ -143,8 +143,12 @@ export class RunNotFoundError extends OrchestrationError {
   readonly code = 'RUN_NOT_FOUND';
   override readonly statusCode = 404;
 
-  constructor(readonly runId: string) {
-    super(`There is no run '${runId}'. It was never started here, or retention has removed it.`);
+  constructor(
+    readonly runId: string,
+    what = `run '${runId}'`,
+    why = 'It was never started here, or retention has removed it.',
+  ) {
+    super(`There is no ${what}. ${why}`);
   }
 }
 
@@ -404,7 +408,10 @@ export class ChildTimeoutError extends OrchestrationError {
     readonly workflow: string,
     readonly timeoutMs: number,
   ) {
-    super(`Child '${ref}' (${workflow}, run ${childId}) did not end within ${timeoutMs} ms`);
+    super(
+      `Child '${ref}' (${workflow}, run ${childId}) did not end within ${timeoutMs} ms. ` +
+        'Catch this error, or give timeoutValue to get a value instead.',
+    );
   }
 }
 
@@ -434,7 +441,8 @@ export class DepthLimitError extends OrchestrationError {
     readonly workflow: string,
   ) {
     super(
-      `'${workflow}' would be run ${limit + 1} of a chain of children; ${limit} is the limit. Does a workflow start itself?`,
+      `'${workflow}' would be run ${limit + 1} of a chain of children; ${limit} is the limit. If a workflow starts itself for ever, ` +
+        'end the chain by its input; to go on in one run, use ctx.continueAsNew.',
     );
   }
 }
@@ -447,7 +455,9 @@ export class InputTimeoutError extends OrchestrationError {
     readonly input: string,
     readonly timeoutMs: number,
   ) {
-    super(`Input '${input}' was not answered within ${timeoutMs} ms`);
+    super(
+      `Input '${input}' was not answered within ${timeoutMs} ms. Catch this error, or give timeoutValue to get a value instead.`,
+    );
   }
 }
 

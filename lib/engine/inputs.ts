@@ -5,10 +5,13 @@ import { InputNotJudgedError, InputNotPendingError, RunNotFoundError, Validation
 import { type Issue, issuesOf } from './input-answer.js';
 import type { AskingRun, InputFilter, NewAnswer, OpenInput, PendingInput } from './input-store.js';
 import { isTerminal, type Page } from './run.js';
+import { check } from './start-options.js';
 
 const VERDICT_TIMEOUT_MS = 15_000;
 /** An offer outlasts the one who makes it, who takes it back; only if that process is gone it lapses by itself. */
 const LAPSES_AFTER_MS = 5_000;
+
+const PROVIDE_OPTIONS = new Set(['timeout']);
 
 export interface ProvideOptions {
   /** How long to wait until a worker has checked a form by the schema in its code. Default 15 s. */
@@ -31,6 +34,7 @@ export class Inputs {
    *   InputNotJudgedError (no worker has checked a form in time: the answer was taken back), PayloadError
    */
   async provide(runId: string, name: string, value: unknown, options: ProvideOptions = {}): Promise<void> {
+    check(`The options of inputs.provide('${name}')`, options, PROVIDE_OPTIONS);
     const engine = await this.engine();
     const answer = engine.serializer.encode(value, `the answer to input '${name}'`);
     const timeoutMs = options.timeout === undefined ? VERDICT_TIMEOUT_MS : parseDuration(options.timeout);

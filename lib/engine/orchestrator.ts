@@ -26,12 +26,18 @@ export interface RunHandle<Output = unknown> {
   /** False when the key found an existing run. */
   readonly started: boolean;
   /** Waits for the output. Throws as {@link Orchestrator.result} does. */
-  result(options?: { timeout?: Duration }): Promise<Output>;
+  result(options?: ResultOptions): Promise<Output>;
   status(): Promise<RunStatus>;
   /** Sends a signal to the run. Throws as {@link Orchestrator.signal} does. */
   readonly signal: SendSignal<SignalOptions>;
   cancel(options?: CancelOptions): Promise<CancelCount>;
   children(filter?: ChildFilter): Promise<Page<RunSummary>>;
+}
+
+/** Options of a wait for a result. */
+export interface ResultOptions {
+  /** How long to wait; the run goes on. Default: until it ends. */
+  timeout?: Duration;
 }
 
 export interface CancelOptions {
@@ -53,6 +59,8 @@ export interface ForkOptions {
   input?: unknown;
 }
 
+const CANCEL_OPTIONS = new Set(['reason', 'mode']);
+const RESULT_OPTIONS = new Set(['timeout']);
 const FORK_OPTIONS = new Set(['fromStep', 'input']);
 
 export type ChildFilter = Pick<ListFilter, 'status' | 'limit' | 'cursor'>;
@@ -168,17 +176,18 @@ export class Orchestrator {
 
   /**
    * Waits for the output of a run; woken by its end, wherever it executes.
-   * @throws RunFailedError, RunCancelledError, ResultTimeoutError, RunNotFoundError; InsideRunError inside a run
+   * @throws RunFailedError, RunCancelledError, ResultTimeoutError, RunNotFoundError, ValidationError; InsideRunError inside a run
    */
-  async result<Output = unknown>(runId: string, options: { timeout?: Duration } = {}): Promise<Output> {
-    return this.resultOf<Output>({ runId, ...options });
+  async result<Output = unknown>(runId: string, options: ResultOptions = {}): Promise<Output> {
+    return this.resultOf<Output>(runId, options);
   }
 
   /**
    * Cancels a run and all its active descendants; the request reaches them in one transaction. Idempotent.
-   * @throws RunNotFoundError
+   * @throws RunNotFoundError, ValidationError
    */
   async cancel(runId: string, options: CancelOptions = {}): Promise<CancelCount> {
+    check('The options of cancel', options, CANCEL_OPTIONS);
     const engine = await this.engine();
     return engine.cancel(runId, { reason: options.reason ?? null, terminate: options.mode === 'terminate' });
   }
@@ -327,7 +336,7 @@ export class Orchestrator {
   /**
    * Starts a run that shares the history of another before a step, and goes on from there: with the same input, or with the one
    * that is given. The original is not touched, whatever its status; children that the shared history has are not started again.
-   * @throws RunNotFoundError, ValidationError (no such step), PayloadError
+   * @throws RunNotFoundError, ValidationError (no such step), StartLimitError, PayloadError
    */
   async fork<Output = unknown>(runId: string, options: ForkOptions): Promise<RunHandle<Output>> {
     const engine = await this.engine();
@@ -348,7 +357,7 @@ export class Orchestrator {
   }
 
   /**
-   * Deletes a finished run and all its descendants, with their histories; its key is free again. Refused while one of them
+   * Deletes a finished run and all its descendants, with their histories, in one transaction; its key is free again. Refused while one of them
    * is active, or an active run needs one: its parent, or a run that waits for it.
    * @throws RunNotFoundError, RunNotFinishedError
    */
@@ -376,7 +385,8 @@ export class Orchestrator {
     const engine = await this.engine();
     const name = typeof workflow === 'string' ? workflow : (await engine.resolve(workflow)).name;
     const id = await engine.store.runs.findId(name, key);
-    if (id === undefined) throw new RunNotFoundError(`${name}/${key}`);
+    if (id === undefined)
+      throw new RunNotFoundError(`${name}/${key}`, `run of workflow '${name}' with the key '${key}'`);
     return id;
   }
 
@@ -393,9 +403,14 @@ export class Orchestrator {
     return (await this.engine()).store.stats();
   }
 
-  private async resultOf<Output>({ runId, timeout, isUncommitted }: ResultRequest): Promise<Output> {
+  private async resultOf<Output>(
+    runId: string,
+    options: ResultOptions,
+    isUncommitted?: IsUncommitted,
+  ): Promise<Output> {
     refuseInsideRun('orchestrator.result', 'children.await');
-    const timeoutMs = timeout === undefined ? undefined : parseDuration(timeout);
+    check('The options of result', options, RESULT_OPTIONS);
+    const timeoutMs = options.timeout === undefined ? undefined : parseDuration(options.timeout);
     return (await (await this.engine()).results.of(runId, { timeoutMs, isUncommitted })) as Output;
   }
 
@@ -411,7 +426,7 @@ export class Orchestrator {
     return {
       id,
       started,
-      result: (waiting) => this.resultOf<Output>({ runId: id, isUncommitted, ...waiting }),
+      result: (options = {}) => this.resultOf<Output>(id, options, isUncommitted),
       status: async () => (await this.get(id)).status,
       signal: (signal: Signal | string, ...args: [payload?: unknown, options?: SignalOptions]) =>
         this.signal(id, signal as string, ...args),
@@ -423,12 +438,6 @@ export class Orchestrator {
 
 /** Asked while the run is not seen: whether the transaction that wrote it has not ended yet. */
 type IsUncommitted = (this: void) => boolean;
-
-interface ResultRequest {
-  runId: string;
-  timeout?: Duration;
-  isUncommitted?: IsUncommitted;
-}
 
 interface Started {
   result: StartResult;

@@ -161,6 +161,8 @@ const FORMS: Record<string, (value: unknown) => string | undefined> = {
   ref: text,
   id: text,
   scope: oneOf('run', 'tree'),
+  mode: oneOf('graceful', 'terminate'),
+  reason: (value) => (typeof value === 'string' ? undefined : `must be a text, not ${JSON.stringify(value)}`),
   priority: (value) =>
     Number.isInteger(value) && Math.abs(value as number) < 2 ** 31
       ? undefined

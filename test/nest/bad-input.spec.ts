@@ -311,6 +311,34 @@ describe('A wrong option', () => {
     await expect(orchestrator.startMany(OrderWorkflow, starts)).rejects.toThrow(/unknown option 'manager'/);
   });
 
+  it.each<[string, (id: string) => Promise<unknown>, string]>([
+    [
+      'cancel',
+      (id) => orchestrator.cancel(id, { mode: 'force' as never }),
+      'mode must be one of graceful, terminate, not "force"',
+    ],
+    [
+      'cancel',
+      (id) => orchestrator.cancel(id, { reasn: 'x' } as never),
+      "unknown option 'reasn' (known: reason, mode)",
+    ],
+    ['result', (id) => orchestrator.result(id, { timeout: 'soon' as never }), "timeout 'soon' is no duration"],
+    ['result', (id) => orchestrator.result(id, { timeuot: 1 } as never), "unknown option 'timeuot' (known: timeout)"],
+    [
+      'inputs.provide',
+      (id) => orchestrator.inputs.provide(id, 'a', 1, { timeout: 'soon' as never }),
+      "timeout 'soon' is no",
+    ],
+  ])('of %s is refused: it changes nothing', async (_member, ask, message) => {
+    const run = await orchestrator.start(OrderWorkflow, 1, { delay: '1h' });
+
+    const error = await errorOf(ask(run.id));
+
+    expect(error).toBeInstanceOf(ValidationError);
+    expect((error as ValidationError).message).toContain(message);
+    expect(await run.status()).toBe('pending');
+  });
+
   it.each<[string, ListFilter, string]>([
     ['an over-large limit', { limit: 1001 }, 'limit must be 1 to 1000, not 1001'],
     ['no limit at all', { limit: 0 }, 'limit must be 1 to 1000, not 0'],

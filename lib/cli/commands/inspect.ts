@@ -44,7 +44,7 @@ function describe(
     factsOf(run, (value) => describePayload(value, { columns: width - 14, lines })),
     '',
     styled('bold', left > 0 ? `History (the last ${shown.length} of ${history.length} entries)` : 'History'),
-    shown.length ? toTable(shown, columnsOf(shown), full ? Infinity : width) : 'Nothing is recorded yet.',
+    shown.length ? toTable(shown, columnsOf(shown), full ? Infinity : width) : 'Nothing is recorded.',
   ].join('\n');
 }
 

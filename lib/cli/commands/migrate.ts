@@ -16,7 +16,7 @@ export function addMigrateCommand({ program, onDatabase }: CommandLine): void {
           if (pending.length) exitWith(EXIT.found);
           output.show({ schema, pending }, () =>
             pending.length
-              ? `The schema "${schema}" is behind: ${pending.join(', ')}. Run \`orchestration migrate\`.`
+              ? `The schema "${schema}" is behind: ${pending.join(', ')}. Run \`npx orchestration migrate\`.`
               : `The schema "${schema}" is up to date.`,
           );
           return;
