@@ -6,13 +6,14 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
+import { parseArgs } from 'node:util';
 
 import ts from 'typescript';
 
 import { stopEmbeddedPostgres } from '../../lib/embedded/embedded-postgres.js';
 import type { CodeBlock } from './documents.js';
 
-const PATIENCE_MS = 15_000;
+const PATIENCE_MS = 45_000;
 
 /**
  * The files of a document as an app of their own, run as a process with the built package. Its node_modules is that of
@@ -29,6 +30,11 @@ export class DocumentedApp {
     private readonly root: string,
     private readonly files: readonly CodeBlock[],
   ) {}
+
+  /** Of its files. */
+  get texts(): string[] {
+    return this.files.map(({ text }) => text);
+  }
 
   async start(): Promise<void> {
     this.folder ||= this.createFolder();
@@ -58,6 +64,20 @@ export class DocumentedApp {
   async request(method: string, path: string, body?: object): Promise<string> {
     const json = body && { body: JSON.stringify(body), headers: { 'content-type': 'application/json' } };
     return (await fetch(this.url + path, { method, ...json })).text();
+  }
+
+  /** Does what a command with curl does that the document shows, and gives the answer. */
+  async curl(words: readonly string[]): Promise<string> {
+    const text = { type: 'string' } as const;
+    const options = {
+      request: { ...text, short: 'X' },
+      header: { ...text, short: 'H' },
+      data: { ...text, short: 'd' },
+    };
+    const { values, positionals } = parseArgs({ args: words.slice(1), options, allowPositionals: true });
+    const path = positionals[0]!.replace(/^localhost:3000/, '');
+    const body = values.data === undefined ? undefined : (JSON.parse(values.data) as object);
+    return this.request(values.request ?? (body ? 'POST' : 'GET'), path, body);
   }
 
   async until(condition: () => Promise<boolean>): Promise<void> {
@@ -95,6 +115,13 @@ export class DocumentedApp {
     }
     await this.until(() => Promise.resolve(started || ended));
     if (ended) throw new Error(`The app ended:\n${this.output.join('\n')}`);
+    // Nest says so a moment before the server listens.
+    const answers = (): Promise<boolean> =>
+      fetch(this.url).then(
+        () => true,
+        () => false,
+      );
+    await this.until(answers);
   }
 }
 

@@ -13,6 +13,9 @@ export interface CodeBlock {
   document: string;
   /** The line of the opening fence. */
   line: number;
+  /** The heading above it; from the second block below a heading on with its number, as in `Sending (2)`. */
+  name: string;
+  /** '' where the fence says none. */
   language: string;
   /** From `file=…` behind the language: the block is that file, complete. */
   file: string | undefined;
@@ -29,13 +32,26 @@ export function readDocuments(root: string): Document[] {
 }
 
 export function codeBlocks({ path, text }: Document): CodeBlock[] {
-  return [...text.matchAll(/^```(\w+)(?: +file=(\S+))?[^\n]*\n([^]*?)^```$/gm)].map((match) => ({
-    document: path,
-    line: text.slice(0, match.index).split('\n').length,
-    language: match[1]!,
-    file: match[2],
-    text: match[3]!,
-  }));
+  const counts = new Map<string, number>();
+  let heading = '';
+  const blocks: CodeBlock[] = [];
+  for (const match of text.matchAll(/^#+ +(?<heading>.+)$|^```(\w*)(?: +file=(\S+))?[^\n]*\n([^]*?)^```$/gm)) {
+    if (match.groups!.heading) {
+      heading = match.groups!.heading;
+      continue;
+    }
+    const count = (counts.get(heading) ?? 0) + 1;
+    counts.set(heading, count);
+    blocks.push({
+      document: path,
+      line: text.slice(0, match.index).split('\n').length,
+      name: count === 1 ? heading : `${heading} (${count})`,
+      language: match[2]!,
+      file: match[3],
+      text: match[4]!,
+    });
+  }
+  return blocks;
 }
 
 /** The relative links of a document that lead nowhere. */
