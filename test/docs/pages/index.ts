@@ -15,12 +15,14 @@ import { flows } from './flows.js';
 import { gettingStarted } from './getting-started.js';
 import { inputs } from './inputs.js';
 import { longSteps } from './long-steps.js';
+import { theModule } from './module.js';
 import { nestEnhancers } from './nest-enhancers.js';
 import { observability } from './observability.js';
 import { operations } from './operations.js';
 import { payloads } from './payloads.js';
 import { queues } from './queues.js';
 import { readme } from './readme.js';
+import { runContext } from './run-context.js';
 import { scaffolding } from './scaffolding.js';
 import { schedules } from './schedules.js';
 import { signals } from './signals.js';
@@ -33,7 +35,7 @@ const performance: Page = { path: 'docs/performance/README.md', blocks: { 'Repea
 
 export const PAGES: readonly Page[] = [
   ...[readme, gettingStarted, concepts, cli, operations, performance, contributing],
-  ...[starting, children, signals, inputs, flows, schedules],
+  ...[theModule, starting, runContext, children, signals, inputs, flows, schedules],
   ...[errorsAndRetries, transactions, longSteps, cancellation, compensation, versions],
   ...[databases, queues, payloads, callerContext, nestEnhancers, events],
   ...[testing, dashboard, observability, scaffolding],
