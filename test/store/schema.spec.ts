@@ -79,6 +79,24 @@ describe('The schema', () => {
     expect(await tables()).toEqual(before);
     await store.close();
   });
+
+  it('compresses payloads by lz4 where PostgreSQL was built with it', async () => {
+    const store = await Database.open(database.connection, 'compressed');
+    await migrate(store, true);
+
+    const [lz4] = await store.dataSource.query<{ has: boolean }[]>(
+      `select 'lz4' = any(enumvals) as has from pg_settings where name = 'default_toast_compression'`,
+    );
+    const compressed: unknown[] = await store.dataSource.query(
+      `select relname || '.' || attname as column from pg_attribute join pg_class on pg_class.oid = attrelid
+       where relnamespace = 'compressed'::regnamespace and attcompression = 'l' order by 1`,
+    );
+
+    const payloads = ['history.error', 'history.logs', 'history.output', 'run.context', 'run.error'];
+    const columns = [...payloads, 'run.input', 'run.output', 'run.state'].map((column) => ({ column }));
+    expect(compressed).toEqual(lz4!.has ? columns : []);
+    await store.close();
+  });
 });
 
 describe('A list', () => {
