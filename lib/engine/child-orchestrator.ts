@@ -1,4 +1,3 @@
-import { v7 as uuid } from 'uuid';
 import type { Frame } from './branch.js';
 import { ChildStartCommand, ChildWaitCommand, type SettledChild } from './child-commands.js';
 import type { ChildLink } from './child-links.js';
@@ -14,6 +13,7 @@ import type {
 import { digestOf } from './digest.js';
 import { type Duration, tryParseDuration } from './duration.js';
 import { ChildCancelledError, DepthLimitError, RunNotFoundError, ValidationError } from './errors.js';
+import { newId } from './new-id.js';
 import type { CancelCount, ChildFilter } from './orchestrator.js';
 import type { ExecutionHost } from './execution-host.js';
 import type { Page, RunStatus, RunSummary } from './run.js';
@@ -445,7 +445,7 @@ function toChildRun(
   const { run } = execution;
   const inherited = options.inherit?.includes('attributes') ? run.attributes : undefined;
   return {
-    id: uuid(),
+    id: newId(),
     workflow: name,
     version,
     key: null,

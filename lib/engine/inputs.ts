@@ -1,9 +1,9 @@
-import { v7 as uuid } from 'uuid';
 import { type Duration, parseDuration } from './duration.js';
 import type { Engine } from './engine.js';
 import { InputNotJudgedError, InputNotPendingError, RunNotFoundError, ValidationError } from './errors.js';
 import { type Issue, issuesOf } from './input-answer.js';
 import type { AskingRun, InputFilter, NewAnswer, OpenInput, PendingInput } from './input-store.js';
+import { newId } from './new-id.js';
 import { isTerminal, type Page } from './run.js';
 import { check } from './start-options.js';
 
@@ -42,7 +42,7 @@ export class Inputs {
       const input = findPending(await engine.store.inputs.find(runId, name), runId, name);
       checkAnswer(name, issuesOf(input, value));
       const offeredForMs = input.judgedByRun ? timeoutMs + LAPSES_AFTER_MS : null;
-      const given: NewAnswer = { ...identityOf(input), id: uuid(), answer, offeredForMs };
+      const given: NewAnswer = { ...identityOf(input), id: newId(), answer, offeredForMs };
       const woken = await engine.store.inputs.answer(given);
       // Somebody else was faster: it is asked again what there is to answer.
       if (woken.length === 0) continue;

@@ -1,7 +1,7 @@
 import { hostname } from 'node:os';
 import { performance } from 'node:perf_hooks';
-import { v7 as uuid } from 'uuid';
 import { DeadlineTimer } from './deadline-timer.js';
+import { newId } from './new-id.js';
 import type { WokenRun } from './store.js';
 import type { WorkerStore } from './worker-store.js';
 
@@ -25,7 +25,7 @@ interface LeaseParts {
  * worker's runs its own.
  */
 export class Lease {
-  workerId = uuid();
+  workerId = newId();
   isHeld = false;
   /** Under which id the worker had its last one, while it has none. */
   private former: string | undefined;
@@ -79,7 +79,7 @@ export class Lease {
     if (this.isHeld) this.lose();
     const woken = await this.retire();
     this.former = this.workerId;
-    this.workerId = uuid();
+    this.workerId = newId();
     return woken;
   }
 

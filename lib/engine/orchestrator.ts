@@ -1,5 +1,4 @@
 import type { Observable } from 'rxjs';
-import { v7 as uuid } from 'uuid';
 import { bulk, type BulkOptions, type BulkRequest, type BulkResult } from './bulk.js';
 import { currentFrame } from './branch.js';
 import type { FlowClass, InputOf, OutputOf, WorkflowClass, WorkflowReference } from './definition.js';
@@ -10,6 +9,7 @@ import { InsideRunError, RunConflictError, RunNotFinishedError, RunNotFoundError
 import type { RunEvent } from './events.js';
 import { explain, type ExplainedRun, type ExplainedWorkflow, type Explanation } from './explain.js';
 import { Inputs } from './inputs.js';
+import { newId } from './new-id.js';
 import { Queues } from './queues.js';
 import type { HistoryEntry, Page, RunDetails, RunStatus, RunSummary, RunTree } from './run.js';
 import type { PayloadAndOptions, RunRef, SendSignal, Signal, SignalOptions } from './signal.js';
@@ -129,7 +129,7 @@ export class Orchestrator {
   ): Promise<RunHandle> {
     const engine = await this.engine();
     const { name, version, definition } = await engine.resolve(workflow);
-    const run = toNewRun({ id: uuid(), workflow: name, version, definition, input, options }, engine);
+    const run = toNewRun({ id: newId(), workflow: name, version, definition, input, options }, engine);
     if (manager !== undefined) {
       refuseFor('start with manager', options);
       return this.handleOf(run, { ...(await engine.startWithin(manager, run)), options });
@@ -156,7 +156,7 @@ export class Orchestrator {
     const { name, version, definition } = await engine.resolve(workflow);
     for (const { input: _, ...options } of starts) refuseFor('startMany', options);
     const runs = starts.map(({ input, ...options }) =>
-      toNewRun({ id: uuid(), workflow: name, version, definition, input, options }, engine),
+      toNewRun({ id: newId(), workflow: name, version, definition, input, options }, engine),
     );
     const results = await engine.startMany(runs);
     return results.map((result, index) => this.handleOf(runs[index]!, { result, options: starts[index]! }));
@@ -255,7 +255,7 @@ export class Orchestrator {
     refuseFor('signalWithStart', options);
     const engine = await this.engine();
     const { name, version, definition } = await engine.resolve(workflow);
-    const run = toNewRun({ id: uuid(), workflow: name, version, definition, input, options }, engine);
+    const run = toNewRun({ id: newId(), workflow: name, version, definition, input, options }, engine);
     const newSignal = await toNewSignal(run.id, { signal, payload, options: { id } }, engine.serializer);
     if (manager !== undefined) {
       const started = await engine.startWithin(manager, run);
@@ -345,15 +345,15 @@ export class Orchestrator {
       { ...options, fromStep: (options.fromStep as string | undefined) ?? null },
       FORK_OPTIONS,
     );
-    const newId = uuid();
+    const forkId = newId();
     const input = Object.hasOwn(options, 'input')
       ? { stored: engine.serializer.encode(options.input, 'the input of the fork'), digest: digestOf(options.input) }
       : undefined;
-    const fork = await engine.fork({ runId, newId, fromStep: options.fromStep, input });
+    const fork = await engine.fork({ runId, newId: forkId, fromStep: options.fromStep, input });
     if (!fork) throw new RunNotFoundError(runId);
     if ('steps' in fork) throw unknownStep(runId, options.fromStep, fork.steps);
     engine.woken(fork.woken);
-    return this.handle<Output>({ id: newId, started: true });
+    return this.handle<Output>({ id: forkId, started: true });
   }
 
   /**

@@ -1,9 +1,9 @@
-import { v7 as uuid } from 'uuid';
 import type { FlowClass, WorkflowClass, WorkflowDefinition } from './definition.js';
 import { digestOf } from './digest.js';
 import { tryParseDuration } from './duration.js';
 import type { Engine } from './engine.js';
 import { ScheduleNotFoundError } from './errors.js';
+import { newId } from './new-id.js';
 import type { RunHandle } from './orchestrator.js';
 import type { Page } from './run.js';
 import { checkSchedule, type DeclaredSchedule, type ScheduleOptions, toTiming } from './schedule-options.js';
@@ -57,7 +57,7 @@ export class Schedules {
    */
   async trigger(id: string): Promise<RunHandle> {
     const engine = await this.engine();
-    const runId = uuid();
+    const runId = newId();
     const fired = await engine.store.schedules.trigger(id, runId);
     if (!fired) throw new ScheduleNotFoundError(id);
     engine.fired(fired);

@@ -1,5 +1,5 @@
-import { v7 as uuid } from 'uuid';
 import { RunFinishedError, RunNotFoundError } from './errors.js';
+import { newId } from './new-id.js';
 import { nameOfSignal, type SendOptions, type Signal, validatedPayload } from './signal.js';
 import { check } from './start-options.js';
 import type { PayloadSerializer } from './serialization.js';
@@ -24,7 +24,7 @@ export async function toNewSignal(
   check(`The options of signal '${name}'`, options, OPTIONS);
   return {
     runId,
-    id: options.id ?? uuid(),
+    id: options.id ?? newId(),
     name,
     payload: serializer.encode(await validatedPayload(signal, payload), `the payload of signal '${name}'`),
     toTree: options.scope === 'tree',

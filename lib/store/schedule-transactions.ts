@@ -1,4 +1,4 @@
-import { v7 as uuid } from 'uuid';
+import { newId } from '../engine/new-id.js';
 import type { PayloadSerializer } from '../engine/serialization.js';
 import { fromSqlText } from '../engine/serialization.js';
 import {
@@ -112,9 +112,9 @@ export class ScheduleTransactions {
       : null;
     const version = due.some(({ firing }) => firing.starts.length) ? await this.versions(run) : undefined;
     if (!version) return { started: [], cancelled };
-    const planned = due.flatMap(({ schedule, firing, runId = uuid() }) =>
+    const planned = due.flatMap(({ schedule, firing, runId = newId() }) =>
       firing.starts.map(({ time, behind }, index) => {
-        const id = index === 0 ? runId : uuid();
+        const id = index === 0 ? runId : newId();
         return { schedule, behind, row: toRunRow(schedule, { id, time, version: version(schedule) }, this.serializer) };
       }),
     );

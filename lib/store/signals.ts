@@ -1,4 +1,4 @@
-import { v7 as uuid } from 'uuid';
+import { newId } from '../engine/new-id.js';
 import type { RunStatus } from '../engine/run.js';
 import { toSqlText } from '../engine/serialization.js';
 import type { NewSignal, SentSignal, SignalsFound, SignalsWanted } from '../engine/sent-signal.js';
@@ -53,7 +53,7 @@ export class Signals {
     if (!isUuid(signal.runId)) return UNKNOWN;
     const { run_id, id, name, payload, tree_wait } = toRow(signal, 0);
     const [row] = await run<{ status: RunStatus; outcome: SentSignal['outcome'] }>(this.sql.sendAtCommit, [
-      uuid(),
+      newId(),
       ...[run_id, id, name, payload, tree_wait],
     ]);
     return row ? { outcome: row.outcome, status: row.status, received: undefined, woken: [] } : UNKNOWN;

@@ -131,7 +131,7 @@ describe('A run goes on though the database has once refused, for good,', () => 
     for (const word of ['one', 'two']) await other.orchestrator.signal(runId, Go, word);
   }
 
-  async function resultOf(run: RunHandle<unknown>): Promise<unknown> {
+  async function resultOf(run: RunHandle): Promise<unknown> {
     await until('it has ended', async () => {
       await look();
       return (await run.status()) === 'completed';
