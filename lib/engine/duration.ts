@@ -1,3 +1,5 @@
+import { ValidationError } from './errors.js';
+
 const UNIT_MS = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000, w: 604_800_000 } as const;
 
 /** A length of time: a number of milliseconds, or `'1500ms' | '10s' | '5m' | '1h' | '2d' | '1w'`. */
@@ -10,12 +12,14 @@ export function tryParseDuration(value: unknown): number | undefined {
   return match ? Number(match[1]) * UNIT_MS[match[2] as keyof typeof UNIT_MS] : undefined;
 }
 
-/** Milliseconds of a duration. Throws a `TypeError` that names the value and the accepted forms. */
-export function parseDuration(value: Duration): number {
+/** Milliseconds of a duration. @throws ValidationError that names the value and the accepted forms */
+export function parseDuration(value: Duration, what = 'A duration'): number {
   const ms = tryParseDuration(value);
   if (ms === undefined)
-    throw new TypeError(
-      `'${String(value)}' is no duration: use a number of milliseconds or '1500ms', '10s', '5m', '1h', '2d', '1w'`,
-    );
+    throw new ValidationError(what, [
+      {
+        message: `'${String(value)}' is no duration: use a number of milliseconds or '1500ms', '10s', '5m', '1h', '2d', '1w'`,
+      },
+    ]);
   return ms;
 }

@@ -1,6 +1,6 @@
 import { OrchestrationError } from './errors.js';
 import { type Duration, parseDuration, tryParseDuration } from './duration.js';
-import { nameOf } from './stored-error.js';
+import { namesOf } from './stored-error.js';
 
 /** How a step is tried again. Every field is optional; the defaults are those of {@link DEFAULT_RETRY}. */
 export interface RetryOptions {
@@ -33,16 +33,14 @@ const DEFAULT_RETRY = {
 } as const satisfies Required<RetryOptions>;
 
 export function toRetryPolicy(options: RetryOptions = {}): RetryPolicy {
-  const { initialInterval, maxInterval, ...rest } = { ...DEFAULT_RETRY, ...options };
+  const { initialInterval, maxInterval, ...rest } = withDefaults(options);
   return { ...rest, initialIntervalMs: parseDuration(initialInterval), maxIntervalMs: parseDuration(maxInterval) };
 }
 
 /** What is wrong with retry options, for the report at boot. */
 export function retryProblems(options: RetryOptions): string[] {
-  const { maxAttempts, initialInterval, backoffCoefficient, maxInterval, jitter, ...unknown } = {
-    ...DEFAULT_RETRY,
-    ...options,
-  };
+  if (typeof options !== 'object') return [`retry must be an object, not ${JSON.stringify(options)}`];
+  const { maxAttempts, initialInterval, backoffCoefficient, maxInterval, jitter, ...unknown } = withDefaults(options);
   const problems = Object.keys(unknown).map((option) => `unknown retry option '${option}'`);
   if (!Number.isInteger(maxAttempts) || maxAttempts < 1)
     problems.push(`retry.maxAttempts must be a whole number from 1, not ${maxAttempts}`);
@@ -53,6 +51,14 @@ export function retryProblems(options: RetryOptions): string[] {
     if (!((tryParseDuration(value) ?? -1) >= 0)) problems.push(`retry.${option} '${String(value)}' is no duration`);
   }
   return problems;
+}
+
+/** An option that is `undefined` is not given, as everywhere. */
+function withDefaults(options: RetryOptions): Required<RetryOptions> {
+  return {
+    ...DEFAULT_RETRY,
+    ...Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)),
+  };
 }
 
 /** The pause before the attempt after number `attempt`, in ms. `random` is 0 to 1. */
@@ -83,7 +89,7 @@ const FINAL_CODES = new Set([
 export function isRetryable(error: unknown, nonRetryable: readonly ErrorKind[] = []): boolean {
   if (error instanceof OrchestrationError && FINAL_CODES.has(error.code)) return false;
   if (isFinalHttpError(error)) return false;
-  const names = classNamesOf(error);
+  const names = namesOf(error);
   // By name, so that a subclass may have a code of its own.
   if (names.has('NonRetryableError')) return false;
   return !nonRetryable.some((kind) => names.has(typeof kind === 'string' ? kind : kind.name));
@@ -95,14 +101,4 @@ function isFinalHttpError(error: unknown): boolean {
   if (typeof getStatus !== 'function') return false;
   const status: unknown = getStatus.call(error);
   return typeof status === 'number' && status >= 400 && status < 500 && !RETRYABLE_CLIENT_STATUS.has(status);
-}
-
-function classNamesOf(error: unknown): Set<string> {
-  const names = new Set([nameOf(error)]);
-  let prototype: unknown = typeof error === 'object' && error !== null ? Object.getPrototypeOf(error) : null;
-  while (prototype) {
-    names.add(prototype.constructor.name);
-    prototype = Object.getPrototypeOf(prototype);
-  }
-  return names;
 }

@@ -213,6 +213,8 @@ function isPlain(root: unknown, what: string): boolean {
       for (const item of value) visitAt('<item>', item);
     } else if (types.isPromise(value)) {
       refuse('a Promise (an await is missing)');
+    } else if (hasHiddenContent(value)) {
+      refuse(`a ${Object.prototype.toString.call(value).slice(8, -1)} (what is in it would be lost)`);
     } else {
       visitMembers(value);
     }
@@ -245,6 +247,12 @@ function isLeaf(value: object): boolean {
     types.isAnyArrayBuffer(value) ||
     value instanceof URL
   );
+}
+
+/** What would come back as an empty object. */
+function hasHiddenContent(value: object): boolean {
+  const isIterator = 'next' in value && (Symbol.iterator in value || Symbol.asyncIterator in value);
+  return isIterator || types.isWeakMap(value) || types.isWeakSet(value);
 }
 
 function hasToJson(value: object): boolean {

@@ -7,6 +7,8 @@ export interface StoredError {
   message: string;
   stack?: string | undefined;
   cause?: StoredError | undefined;
+  /** The names of its classes beside `name`, so that {@link causedBy} finds a subclass by the class that it extends. */
+  kinds?: unknown;
   /** What an AggregateError consists of. */
   errors?: unknown;
   [field: string]: unknown;
@@ -30,10 +32,11 @@ function toStoredTree(thrown: unknown, around: ReadonlySet<unknown>): StoredErro
 
 /** An Error with the name, code, message, stack, own fields and cause chain of its stored form. */
 export function reviveError(stored: StoredError): Error {
-  const { name, code, message, stack, cause, errors, ...fields } = stored;
+  const { name, code, message, stack, cause, kinds, errors, ...fields } = stored;
   const error = new Error(message, cause ? { cause: reviveError(cause) } : undefined);
   Object.defineProperty(error, 'name', { value: name, configurable: true, writable: true });
   if (stack !== undefined) Object.defineProperty(error, 'stack', { value: stack, configurable: true, writable: true });
+  if (kinds !== undefined) Object.defineProperty(error, 'kinds', { value: kinds, configurable: true, writable: true });
   if (code !== undefined) fields['code'] = code;
   if (errors !== undefined) fields['errors'] = Array.isArray(errors) ? errors.map(revivePart) : errors;
   for (const [field, value] of Object.entries(fields)) {
@@ -48,8 +51,8 @@ function revivePart(part: unknown): unknown {
 }
 
 /**
- * Whether the error, or anything in its cause chain and in the aggregates in it, is of that class or name. Errors that went through the database
- * have lost their class and kept its name, so names are compared.
+ * Whether the error, or anything in its cause chain and in the aggregates in it, is of that class or a subclass of it, or has
+ * that name or code. Errors that went through the database have lost their classes and kept the names, so names are compared.
  *
  *     catch (error) { if (causedBy(error, PaymentDeclined)) ... }
  */
@@ -62,7 +65,7 @@ function isCausedBy(error: unknown, name: string, seen: Set<unknown>): boolean {
   return chainOf(error).some((link) => {
     if (seen.has(link)) return false;
     seen.add(link);
-    if (nameOf(link) === name || (link as { code?: unknown } | null)?.code === name) return true;
+    if (namesOf(link).has(name) || (link as { code?: unknown } | null)?.code === name) return true;
     return partsOf(link).some((part) => isCausedBy(part, name, seen));
   });
 }
@@ -73,10 +76,27 @@ export function rootCause(error: unknown): unknown {
 }
 
 /** The class name of an error, for classes that set no `name` too. */
-export function nameOf(error: unknown): string {
+function nameOf(error: unknown): string {
   if (!types.isNativeError(error) && !hasErrorShape(error)) return 'NonError';
   const { name } = error;
   return name && name !== 'Error' ? name : (error.constructor?.name ?? 'Error');
+}
+
+/** The names of an error's classes: its own, and those it extends. */
+export function namesOf(error: unknown): Set<string> {
+  const names = new Set([nameOf(error)]);
+  if (typeof error !== 'object' || error === null) return names;
+  const { kinds } = error as { kinds?: unknown };
+  if (Array.isArray(kinds)) for (const kind of kinds) names.add(String(kind));
+  for (let type: unknown = Object.getPrototypeOf(error); type; type = Object.getPrototypeOf(type))
+    names.add(String((type as { constructor?: { name?: unknown } }).constructor?.name));
+  return names;
+}
+
+/** What {@link namesOf} cannot tell once the error is stored; most have nothing of the kind. */
+function kindsOf(error: object): string[] {
+  const name = nameOf(error);
+  return [...namesOf(error)].filter((kind) => kind !== name && kind !== 'Error' && kind !== 'Object');
 }
 
 function chainOf(error: unknown): unknown[] {
@@ -116,6 +136,8 @@ function toLink(thrown: unknown, around: ReadonlySet<unknown>): StoredError {
   const link: StoredError = { name: nameOf(error), message: textOf(error.message) };
   if (error.code !== undefined) link.code = Number.isFinite(error.code) ? (error.code as number) : textOf(error.code);
   if (typeof error.stack === 'string') link.stack = error.stack;
+  const kinds = kindsOf(error);
+  if (kinds.length) link.kinds = kinds;
   for (const [field, value] of Object.entries(error)) {
     if (!OWN_PLACES.has(field) && isStorable(value)) link[field] = value;
   }
@@ -159,17 +181,17 @@ function describe(value: unknown): string {
   }
 }
 
-/** JSON would leave functions out in silence, and the payload's encoding refuses them. */
+/** JSON would leave functions out in silence, and the payload's encoding refuses them; bigints it keeps. */
 function refuseCode(key: string, value: unknown): unknown {
   if (typeof value === 'function' || typeof value === 'symbol' || types.isPromise(value))
     throw new TypeError(`${key} is code`);
-  return value;
+  return typeof value === 'bigint' ? String(value) : value;
 }
 
 /** Own fields are kept when they are plain, small data; sockets and request objects are not. */
 function isStorable(value: unknown): boolean {
   if (value === null || value === undefined) return true;
-  if (typeof value === 'function' || typeof value === 'symbol' || typeof value === 'bigint') return false;
+  if (typeof value === 'function' || typeof value === 'symbol') return false;
   if (typeof value !== 'object') return true;
   try {
     return JSON.stringify(value, refuseCode).length <= 16_384;

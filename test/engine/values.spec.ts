@@ -1,8 +1,8 @@
-import { BadRequestException, HttpException, InternalServerErrorException } from '@nestjs/common';
+import { BadRequestException, HttpException, InternalServerErrorException, NotFoundException } from '@nestjs/common';
 
 import { digestOf } from '../../lib/engine/digest.js';
 import { parseDuration, tryParseDuration, type Duration } from '../../lib/engine/duration.js';
-import { NonRetryableError, PayloadError, StepTimeoutError } from '../../lib/engine/errors.js';
+import { NonRetryableError, PayloadError, StepTimeoutError, ValidationError } from '../../lib/engine/errors.js';
 import { backoffMs, isRetryable, retryProblems, toRetryPolicy } from '../../lib/engine/retry-policy.js';
 import { fromSqlText, PayloadSerializer, toSqlText } from '../../lib/engine/serialization.js';
 import { causedBy, reviveError, rootCause, toStoredError, type StoredError } from '../../lib/engine/stored-error.js';
@@ -123,6 +123,13 @@ describe('a payload', () => {
     ['a symbol', [Symbol('s')], 'value[0]', 'a symbol'],
     ['a cycle', cycle, 'value.list[0].self', 'a cycle'],
     ['a promise', { total: Promise.resolve(1) }, 'value.total', 'a Promise (an await is missing)'],
+    ['a WeakMap', { seen: [new WeakMap()] }, 'value.seen[0]', 'a WeakMap (what is in it would be lost)'],
+    [
+      'an iterator',
+      { rows: new Map([['x', 1]]).values() },
+      'value.rows',
+      'a Map Iterator (what is in it would be lost)',
+    ],
     ['a function in a Map', { byId: new Map([['x', () => 1]]) }, 'value.byId.<x>', 'a function'],
   ])('refuses %s and names where it is', (_, value, path, problem) => {
     expect(() => serializer.encode(value, 'the input')).toThrow(
@@ -254,6 +261,7 @@ describe('a duration', () => {
     (value) => {
       expect(tryParseDuration(value)).toBeUndefined();
       expect(() => parseDuration(value as Duration)).toThrow(/is no duration: .*'10s'/);
+      expect(() => parseDuration(value as Duration)).toThrow(ValidationError);
     },
   );
 });
@@ -266,6 +274,13 @@ describe('a retry policy', () => {
     expect([1, 2, 3, 6, 7, 8, 5_000].map((attempt) => backoffMs(policy, attempt, 0.5))).toEqual([
       1_000, 2_000, 4_000, 32_000, 60_000, 60_000, 60_000,
     ]);
+  });
+
+  it('takes an option that is undefined as one that is not given', () => {
+    const options = { maxAttempts: undefined, initialInterval: undefined, jitter: 0 };
+
+    expect(retryProblems(options)).toEqual([]);
+    expect(toRetryPolicy(options)).toEqual({ ...toRetryPolicy(), jitter: 0 });
   });
 
   it('spreads a pause by the jitter to either side', () => {
@@ -426,12 +441,15 @@ describe('a stored error (scenario 11)', () => {
   it('leaves out fields that cannot be stored, and nothing else', () => {
     const request: Record<string, unknown> = { config: { transform: [() => 1] }, status: 503, tries: 2n };
     request['socket'] = { owner: request };
+    request['limits'] = { cents: 5n, until: new Date(0) };
 
     const stored = restore(Object.assign(new Error('x', { cause: new Error('inner') }), request));
 
     expect(stored).toMatchObject({
       message: 'x',
       status: 503,
+      tries: 2n,
+      limits: { cents: 5n, until: new Date(0) },
       cause: { message: 'inner' },
       stack: expect.any(String) as unknown,
     });
@@ -443,6 +461,31 @@ describe('a stored error (scenario 11)', () => {
     const serializer = new PayloadSerializer(1_000);
 
     expect(serializer.decodeError(serializer.encodeError(new TypeError('x'.repeat(5_000)))).name).toBe('TypeError');
+  });
+
+  it('can be asked for the classes that its own extends, after each hop, as instanceof would', () => {
+    class CardExpired extends PaymentDeclined {
+      override readonly name = 'card expired';
+    }
+    const thrown = new NotFoundException('no order', { cause: new CardExpired(3) });
+    let error: unknown = thrown;
+    for (let hop = 0; hop < 3; hop++) {
+      for (const kind of [
+        NotFoundException,
+        HttpException,
+        'HttpException',
+        CardExpired,
+        PaymentDeclined,
+        'card expired',
+      ])
+        expect(causedBy(error, kind)).toBe(true);
+      for (const kind of [BadRequestException, RangeError]) expect(causedBy(error, kind)).toBe(false);
+      error = reviveError(restore(error));
+    }
+    expect(restore(thrown).cause?.kinds).toEqual(['CardExpired', 'PaymentDeclined']);
+    expect(restore(new RangeError('x'))).not.toHaveProperty('kinds');
+    expect(Object.keys(reviveError(restore(new CardExpired(3))))).not.toContain('kinds');
+    expect(isRetryable(reviveError(restore(new CardExpired(3))), [PaymentDeclined])).toBe(false);
   });
 
   it('can be asked for its causes by class and by name', () => {
