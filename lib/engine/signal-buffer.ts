@@ -5,7 +5,13 @@ import type { BufferedSignal } from './sent-signal.js';
 export interface SignalTaker {
   readonly signal: string;
   readonly askedAt: number;
+  /** It has no time to wait. That a signal was there is told by the look, not by the clock of the process, which may be behind. */
+  readonly takesWhatIsThere: boolean;
+  /** What it was given, until its code has received that. */
+  readonly taken: BufferedSignal | undefined;
   take(signal: BufferedSignal): void;
+  /** It is to receive this one instead. */
+  exchange(signal: BufferedSignal): void;
 }
 
 /**
@@ -20,6 +26,8 @@ export interface SignalTaker {
 export class SignalBuffer {
   /** In the order in which the code asked. Those that have been given a signal are no longer among them. */
   private readonly waits = new Set<SignalTaker>();
+  /** Those whose code has not received yet what they took. */
+  private readonly takers = new Set<SignalTaker>();
   private unread: BufferedSignal[] = [];
   private readonly loadedUpTo = new Map<string, number>();
   private readonly known = new Set<string>();
@@ -40,14 +48,25 @@ export class SignalBuffer {
     this.look();
   }
 
-  /** The call waits no longer. */
+  /** The call waits no longer, or its code has received what it took. */
   remove(wait: SignalTaker): void {
     this.waits.delete(wait);
+    this.takers.delete(wait);
   }
 
-  /** A signal that a call took and the code did not receive: the next call gets it, in its place in the order. */
+  /**
+   * A signal that a call took and the code did not receive: the next call gets it, in its place in the order. One that has taken a
+   * later signal in the same moment passes that on.
+   */
   giveBack(signal: BufferedSignal): void {
-    this.buffer(signal);
+    let back = signal;
+    for (const taker of this.takers) {
+      const { taken } = taker;
+      if (taken === undefined || taken.seq < back.seq || !mayTake(taker, back)) continue;
+      taker.exchange(back);
+      back = taken;
+    }
+    this.buffer(back);
     if (this.execution.isLive) this.serve();
   }
 
@@ -120,21 +139,27 @@ export class SignalBuffer {
   /** Gives what there is to those who wait for it. */
   serve(): void {
     for (const signal of [...this.unread]) {
-      if (!this.takerOf(signal)) continue;
+      const first = this.takerOf(signal);
+      if (!first) continue;
       // What was due before it was sent comes first. That may end the very wait that would have taken it.
-      this.execution.fireUntil(signal.sentAt);
+      if (!first.takesWhatIsThere) this.execution.fireUntil(signal.sentAt);
       const taker = this.takerOf(signal);
       if (!taker) continue;
       this.unread.splice(this.unread.indexOf(signal), 1);
       this.waits.delete(taker);
+      this.takers.add(taker);
       taker.take(signal);
     }
     // Who asks from now on has asked too late for these.
     this.unread = this.unread.filter(({ forWaits }) => !forWaits);
   }
 
-  private takerOf({ name, forWaits, sentAt }: BufferedSignal): SignalTaker | undefined {
-    for (const wait of this.waits) if (wait.signal === name && (!forWaits || wait.askedAt <= sentAt)) return wait;
+  private takerOf(signal: BufferedSignal): SignalTaker | undefined {
+    for (const wait of this.waits) if (mayTake(wait, signal)) return wait;
     return undefined;
   }
+}
+
+function mayTake(wait: SignalTaker, { name, forWaits, sentAt }: BufferedSignal): boolean {
+  return wait.signal === name && (!forWaits || wait.askedAt <= sentAt);
 }

@@ -1,5 +1,5 @@
 import type { Branch, Frame } from './branch.js';
-import { Command } from './command.js';
+import { Command, type OutcomeDraft } from './command.js';
 import { tolerant } from './current-run.js';
 import { type Duration, parseDuration } from './duration.js';
 import { SignalTimeoutError } from './errors.js';
@@ -21,8 +21,8 @@ const OPTIONS = new Set(['timeout', 'timeoutValue']);
 
 /** Waits for a signal: parked, and woken by the signal itself. Its outcome in the history is the receipt. */
 class SignalWaitCommand extends Command implements SignalTaker {
-  /** What was taken and has not reached the code. */
-  private taken: BufferedSignal | undefined;
+  taken: BufferedSignal | undefined;
+  private outcome: OutcomeDraft | undefined;
 
   constructor(
     execution: RunExecution,
@@ -34,6 +34,10 @@ class SignalWaitCommand extends Command implements SignalTaker {
     super(execution, branch, null);
   }
 
+  get takesWhatIsThere(): boolean {
+    return this.timeoutMs !== undefined && this.timeoutMs <= 0;
+  }
+
   begin(): void {
     const { execution, timeoutMs } = this;
     if (timeoutMs !== undefined) execution.fireAt(this, execution.countsFrom(this) + timeoutMs);
@@ -43,7 +47,13 @@ class SignalWaitCommand extends Command implements SignalTaker {
   take(signal: BufferedSignal): void {
     this.taken = signal;
     this.wakeAt = null;
-    this.execution.settle(this, { status: 'completed', output: signal.payload, digest: signal.id });
+    this.outcome = { status: 'completed', output: signal.payload, digest: signal.id };
+    this.execution.settle(this, this.outcome);
+  }
+
+  exchange(signal: BufferedSignal): void {
+    this.taken = signal;
+    Object.assign(this.outcome!, { output: signal.payload, digest: signal.id });
   }
 
   /** Also without a timeout: who waited when a signal was sent to a tree is told by when the wait began. */

@@ -2,6 +2,9 @@ import type { StandardSchemaV1 } from '@standard-schema/spec';
 import type { WorkflowReference } from './definition.js';
 import { ValidationError } from './errors.js';
 import type { WithinTransaction } from './orchestrator.js';
+import { check } from './start-options.js';
+
+const OPTIONS = new Set(['schema']);
 
 /** A named message to a run, with the type of its payload: what a wait returns, and what a sender gives. */
 export interface Signal<Payload = unknown, Input = Payload> {
@@ -52,12 +55,13 @@ export function defineSignal<Payload = unknown>(
 ): Signal<Payload>;
 export function defineSignal(name: string, options: { schema?: StandardSchemaV1 } = {}): Signal {
   checkName(name);
+  check(`The options of signal '${name}'`, options, OPTIONS);
   return { name, schema: options.schema };
 }
 
 /** The name of a signal that is given as one or by its name. @throws ValidationError */
 export function nameOfSignal(signal: Signal | string): string {
-  const name = typeof signal === 'string' ? signal : signal.name;
+  const name = typeof signal === 'string' ? signal : (signal as Signal | undefined)?.name;
   checkName(name);
   return name;
 }
@@ -75,7 +79,7 @@ function plainIssue({ message, path }: StandardSchemaV1.Issue) {
   return { message, ...(path && { path: path.map((part) => (typeof part === 'object' ? part.key : part)) }) };
 }
 
-function checkName(name: unknown): void {
+function checkName(name: unknown): asserts name is string {
   if (typeof name !== 'string' || name === '')
     throw new ValidationError('A signal', [
       { message: `its name must be a text that is not empty, not ${JSON.stringify(name)}`, path: ['name'] },

@@ -1,7 +1,13 @@
 import pg from 'pg';
 import { z } from 'zod';
 
-import { defineSignal, type RunStatus, type SignalTimeoutError, ValidationError } from '../../lib/index.js';
+import {
+  defineSignal,
+  type Duration,
+  type RunStatus,
+  type SignalTimeoutError,
+  ValidationError,
+} from '../../lib/index.js';
 import type { CommitResult } from '../../lib/engine/run-write.js';
 import type { EngineHost } from '../../lib/nest/engine-host.js';
 import { closeApps, startApp } from '../support/app.js';
@@ -141,6 +147,25 @@ describe('a wait', () => {
     });
   });
 
+  it('57. without time gets what was sent before it, also where the clock of the process is behind that of the database', async () => {
+    const held = new Barrier();
+    const Drain = workflow('drain', async ({ ctx }) => {
+      await ctx.step('before', () => held.pass());
+      const next = (timeout: Duration) => ctx.waitForSignal(Add, { timeout, timeoutValue: 'nothing' });
+      return [await next(0), await next('-1h'), await next(0)];
+    });
+    const { orchestrator } = await startApp({ database, providers: [Drain], options: HINTS_ONLY });
+    const run = await orchestrator.start(Drain, undefined);
+    await held.reached();
+    await run.signal(Add, 1);
+    await run.signal(Add, 2);
+    await sql.query(`update orchestration.signal set sent_at = sent_at + interval '1 minute'`);
+
+    held.open();
+
+    expect(await run.result({ timeout: '5s' })).toEqual([1, 2, 'nothing']);
+  });
+
   it('57. ends at once when its timeout is zero or negative, and returns timeoutValue where that is given', async () => {
     const Wait = workflow('wait', async ({ ctx }) => [
       await ctx.waitForSignal(Approve, { timeout: 0, timeoutValue: undefined }),
@@ -158,6 +183,12 @@ describe('a wait', () => {
 });
 
 describe('what is refused', () => {
+  it('is a schema that is none, where the signal is defined', () => {
+    expect(() => defineSignal('pay', { schema: { parse: () => 1 } as never })).toThrow(
+      "The options of signal 'pay': schema must be a Standard Schema",
+    );
+  });
+
   it('unknown runs, finished runs, and payloads that the schema does not take', async () => {
     const Strict = defineSignal('strict', {
       schema: z.object({ amount: z.coerce.number().refine(async (amount) => amount > 0, 'must be above zero') }),
@@ -321,13 +352,14 @@ describe('a signal that a wait took and the code did not receive', () => {
     expect(await run.result({ timeout: '5s' })).toEqual(['add', 1, { by: 'Ada' }, 2, 'none']);
   });
 
+  const Three = workflow('three', async ({ ctx }) => {
+    const raced = ctx.race({ loser: () => ctx.waitForSignal(Add), stop: () => ctx.waitForSignal('stop') });
+    const second = ctx.waitForSignal(Add);
+    const third = ctx.waitForSignal(Add);
+    return [(await raced).winner, await second, await third];
+  });
+
   it('goes to the next wait of its name, in the order in which they were asked for', async () => {
-    const Three = workflow('three', async ({ ctx }) => {
-      const raced = ctx.race({ loser: () => ctx.waitForSignal(Add), stop: () => ctx.waitForSignal('stop') });
-      const second = ctx.waitForSignal(Add);
-      const third = ctx.waitForSignal(Add);
-      return [(await raced).winner, await second, await third];
-    });
     const { orchestrator } = await startApp({ database, providers: [Three], options: HINTS_ONLY });
     const run = await orchestrator.start(Three, undefined);
     await untilParked(run.id);
@@ -336,6 +368,29 @@ describe('a signal that a wait took and the code did not receive', () => {
     await run.signal(Add, 2);
 
     expect(await run.result({ timeout: '5s' })).toEqual(['stop', 1, 2]);
+  });
+
+  it('goes to that wait also when it has taken a later one in the same moment, of signals that one look has found', async () => {
+    const { orchestrator } = await startApp({
+      database,
+      providers: [Three],
+      options: { worker: { pollInterval: '50ms' } },
+    });
+    const run = await orchestrator.start(Three, undefined);
+    await untilParked(run.id);
+    // As another process commits them, whose hints are lost.
+    await sql.query(
+      `select orchestration.send_signal($1, n::text, case n when 0 then 'stop' else 'add' end, n::text, false, false)
+       from generate_series(0, 2) n`,
+      [run.id],
+    );
+
+    expect(await run.result({ timeout: '5s' })).toEqual(['stop', 1, 2]);
+    expect(await orchestrator.history(run.id)).toMatchObject([
+      { name: 'stop', status: 'completed' },
+      { key: 'add#2', status: 'completed', output: 1 },
+      { key: 'add#3', status: 'completed', output: 2 },
+    ]);
   });
 });
 
