@@ -22,7 +22,7 @@ import type { PayloadAndOptions, SendOptions, SendSignal, Signal } from './signa
 import { check, type RunOptions } from './start-options.js';
 import { callStep, planStep } from './steps.js';
 import type { NewRun } from './new-run.js';
-import { mapInBranches } from './structure.js';
+import { checkItems, mapInBranches } from './structure.js';
 import { UNRESOLVED_VERSION } from './unresolved-version.js';
 
 /** How long a chain of children may become; the root counts. */
@@ -332,6 +332,7 @@ async function mapChildren(
     { ...call, concurrency: options.concurrency, minSuccessful, tolerateFailures },
     MAP_OPTIONS,
   );
+  checkItems('children.map', inputs);
   const links: ChildLink[] = [];
   const callOne = async (part: Frame, input: unknown, index: number): Promise<SettledChild<unknown>> => {
     const childOptions = ref ? { ...call, ref: ref(input as never, index) } : call;

@@ -167,6 +167,10 @@ const STEP_OPTIONS = new Set<string>([
   'atMostOnce',
   'compensate',
 ] satisfies (keyof StepOptions)[]);
+/** `compensate` is refused with a hint of its own. */
+export const INLINE_STEP_OPTIONS: ReadonlySet<string> = new Set(
+  [...STEP_OPTIONS].filter((option) => option !== 'name'),
+);
 /** What `@Step` knows; what of it the step of a flow may have only, the flow checks. */
 export const DECLARED_STEP_OPTIONS: ReadonlySet<string> = new Set<string>([
   ...STEP_OPTIONS,
@@ -208,10 +212,12 @@ export function stepProblems(options: StepOptions, known: ReadonlySet<string> = 
     );
   if (options.compensate !== undefined && !isName(options.compensate))
     problems.push('compensate must be the name of a method of the same class');
-  for (const kind of options.nonRetryable ?? []) {
+  for (const kind of [options.nonRetryable ?? []].flat()) {
     if (typeof kind !== 'string' && typeof kind !== 'function')
       problems.push(`nonRetryable takes error classes and names, not ${String(kind)}`);
   }
+  if (options.nonRetryable !== undefined && !Array.isArray(options.nonRetryable))
+    problems.push('nonRetryable must be a list');
   return [...problems, ...durationProblems({ timeout: options.timeout }), ...retryProblems(options.retry ?? {})];
 }
 

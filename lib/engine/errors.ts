@@ -69,14 +69,20 @@ export class SchemaBehindError extends OrchestrationError {
   }
 }
 
-/** A member that only makes sense inside a run was used outside one. */
+/** A member that only makes sense inside a run, or inside the body of a step, was used outside one. */
 export class NotInRunError extends OrchestrationError {
   readonly code = 'NOT_IN_RUN';
 
-  constructor(readonly member: string) {
+  constructor(
+    readonly member: string,
+    missing: 'run' | 'step' = 'run',
+  ) {
     super(
-      `${member} was used outside a run. It works in the code of a workflow (its run method and what that calls). ` +
-        'From a controller or a service, inject Orchestrator and use its methods instead.',
+      missing === 'run'
+        ? `${member} was used outside a run. It works in the code of a workflow (its run method and what that calls). ` +
+            'From a controller or a service, inject Orchestrator and use its methods instead.'
+        : `${member} was used in a run, but outside the body of a step. It works in a method with @Step(), and in the ` +
+            'function that ctx.step(name, body) is given, until that has ended.',
     );
   }
 }
@@ -332,7 +338,10 @@ export class StepTimeoutError extends OrchestrationError {
     readonly step: string,
     readonly timeoutMs: number,
   ) {
-    super(`Step '${step}' did not end within ${timeoutMs} ms`);
+    super(
+      `An attempt of step '${step}' did not end within ${timeoutMs} ms, its timeout, and its AbortSignal was fired. ` +
+        'Give the step a longer timeout, or find out what its body waits for.',
+    );
   }
 }
 
@@ -356,6 +365,8 @@ export class NonRetryableError extends OrchestrationError {
   readonly code: string = 'NON_RETRYABLE';
 }
 
+const CATCH_OR_VALUE = 'Catch this error, or give timeoutValue to get a value instead.';
+
 /** No signal of that name came within the `timeout` of the wait. */
 export class SignalTimeoutError extends OrchestrationError {
   readonly code = 'SIGNAL_TIMEOUT';
@@ -364,9 +375,7 @@ export class SignalTimeoutError extends OrchestrationError {
     readonly signal: string,
     readonly timeoutMs: number,
   ) {
-    super(
-      `Signal '${signal}' did not come within ${timeoutMs} ms. Catch this error, or give timeoutValue to get a value instead.`,
-    );
+    super(`Signal '${signal}' did not come within ${timeoutMs} ms. ${CATCH_OR_VALUE}`);
   }
 }
 
@@ -408,10 +417,7 @@ export class ChildTimeoutError extends OrchestrationError {
     readonly workflow: string,
     readonly timeoutMs: number,
   ) {
-    super(
-      `Child '${ref}' (${workflow}, run ${childId}) did not end within ${timeoutMs} ms. ` +
-        'Catch this error, or give timeoutValue to get a value instead.',
-    );
+    super(`Child '${ref}' (${workflow}, run ${childId}) did not end within ${timeoutMs} ms. ${CATCH_OR_VALUE}`);
   }
 }
 
@@ -455,9 +461,7 @@ export class InputTimeoutError extends OrchestrationError {
     readonly input: string,
     readonly timeoutMs: number,
   ) {
-    super(
-      `Input '${input}' was not answered within ${timeoutMs} ms. Catch this error, or give timeoutValue to get a value instead.`,
-    );
+    super(`Input '${input}' was not answered within ${timeoutMs} ms. ${CATCH_OR_VALUE}`);
   }
 }
 

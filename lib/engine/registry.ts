@@ -1,6 +1,6 @@
-import { closest } from 'fastest-levenshtein';
 import { definitionId, type WorkflowDefinition, type WorkflowReference } from './definition.js';
-import { WorkflowNotRegisteredError } from './errors.js';
+import { ValidationError, WorkflowNotRegisteredError } from './errors.js';
+import { nearMiss } from './near-miss.js';
 
 /** The workflow definitions of this process, by class and by name and version. */
 export class WorkflowRegistry {
@@ -43,10 +43,23 @@ export class WorkflowRegistry {
     return [...new Set([...this.byId.values()].map((definition) => definition.queue))];
   }
 
-  /** The error for a workflow that nobody registers, with the near miss among these and the `others` that are known. */
-  notRegistered(workflow: WorkflowReference, others: readonly string[] = []): WorkflowNotRegisteredError {
+  /**
+   * The error for a workflow that nobody registers, with the near miss among these and the `others` that are known; or for what
+   * is none at all.
+   */
+  notRegistered(
+    workflow: WorkflowReference,
+    others: readonly string[] = [],
+  ): WorkflowNotRegisteredError | ValidationError {
+    if (typeof workflow !== 'function' && !(typeof workflow === 'string' && workflow !== ''))
+      return noReference(workflow);
     const name = typeof workflow === 'string' ? workflow : workflow.name;
-    const names = [...new Set([...this.newestByName.keys(), ...others])];
-    return new WorkflowNotRegisteredError(name, names.length ? closest(name, names) : undefined);
+    return new WorkflowNotRegisteredError(name, nearMiss(name, [...this.newestByName.keys(), ...others]));
   }
+}
+
+function noReference(value: unknown): ValidationError {
+  const hint = value === undefined ? ' (an import that is undefined yet, of files that import each other?)' : '';
+  const message = `it is given as its class or its name, not ${JSON.stringify(value) ?? String(value)}${hint}`;
+  return new ValidationError('The workflow', [{ message, path: ['workflow'] }]);
 }

@@ -40,7 +40,6 @@ const OPTIONS = ['completed', 'failed', 'cancelled'] satisfies TerminalStatus[];
 
 /** What is wrong with the option, for the report at boot. */
 export function retentionProblems(retention: RetentionOptions): string[] {
-  if (typeof retention !== 'object') return [`retention must be an object, not ${JSON.stringify(retention)}`];
   return Object.entries(retention).flatMap(([status, value]) => {
     if (!(OPTIONS as string[]).includes(status))
       return [`retention: unknown option '${status}' (known: ${OPTIONS.join(', ')})`];

@@ -1,5 +1,7 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec';
+import { types } from 'node:util';
 import { v4 as uuid } from 'uuid';
+import type { Frame } from './branch.js';
 import { continueAsNew } from './continuation.js';
 import { frameFor, tolerant } from './current-run.js';
 import type { TimeoutValue } from './child-orchestrator.js';
@@ -22,7 +24,19 @@ import { type SignalWaitOptions, waitForSignal } from './signal-wait.js';
 import { attributesProblem, check } from './start-options.js';
 import type { StepContext } from './step-execution.js';
 import { callStep, checkDataSource, checkedPlan, compensationInStep } from './steps.js';
-import { all, allSettled, any, type Branches, mapInBranches, race, type SettledBranch, shield } from './structure.js';
+import {
+  all,
+  allSettled,
+  any,
+  type Branches,
+  checkBranches,
+  checkFunction,
+  checkItems,
+  mapInBranches,
+  race,
+  type SettledBranch,
+  shield,
+} from './structure.js';
 import { TimerCommand } from './timer.js';
 import type { StepManager } from './transactions.js';
 
@@ -90,7 +104,7 @@ export class RunContext {
   /** The attempt whose body this is. @throws NotInRunError outside the body of a step */
   get currentStep(): StepContext {
     const { attempt } = frameFor('ctx.currentStep');
-    if (!attempt) throw new NotInRunError('ctx.currentStep (in a run, but outside the body of a step)');
+    if (!attempt) throw new NotInRunError('ctx.currentStep', 'step');
     return attempt.context;
   }
 
@@ -119,15 +133,18 @@ export class RunContext {
 
   /** Sleeps durably: parked, over restarts, and without starting anew. Zero or less ends at once. */
   sleep(duration: Duration): Promise<void> {
-    const ms = parseDuration(duration);
-    return this.timer('ctx.sleep', (askedAt) => askedAt + ms);
+    const frame = frameFor('ctx.sleep');
+    const ms = parseDuration(duration, 'ctx.sleep');
+    return sleepUntil(frame, (askedAt) => askedAt + ms);
   }
 
   /** Sleeps durably until a point in time. */
   sleepUntil(date: Date): Promise<void> {
-    const time = date.getTime();
-    if (Number.isNaN(time)) throw new ValidationError('ctx.sleepUntil', [{ message: 'the date is not valid' }]);
-    return this.timer('ctx.sleepUntil', () => time);
+    const frame = frameFor('ctx.sleepUntil');
+    const time = types.isDate(date) ? date.getTime() : NaN;
+    if (Number.isNaN(time))
+      throw new ValidationError('ctx.sleepUntil', [{ message: `it takes a valid Date, not '${String(date)}'` }]);
+    return sleepUntil(frame, () => time);
   }
 
   /**
@@ -135,8 +152,9 @@ export class RunContext {
    * unless one is given. @throws ValidationError
    */
   sleepUntilNext(cron: string, options: CronOptions = {}): Promise<void> {
+    const frame = frameFor('ctx.sleepUntilNext');
     check('The options of ctx.sleepUntilNext', options, CRON_OPTIONS);
-    return this.timer('ctx.sleepUntilNext', parseCron('ctx.sleepUntilNext', cron, options));
+    return sleepUntil(frame, parseCron('ctx.sleepUntilNext', cron, options));
   }
 
   /**
@@ -144,9 +162,10 @@ export class RunContext {
    * every replay. One id is one change, and one answer in all of the run. @throws ValidationError
    */
   patched(id: string): boolean {
+    const { execution } = frameFor('ctx.patched');
     if (typeof id !== 'string' || id === '')
       throw new ValidationError('ctx.patched', [{ message: 'the id must be a text that is not empty', path: ['id'] }]);
-    return frameFor('ctx.patched').execution.isPatched(id);
+    return execution.isPatched(id);
   }
 
   /**
@@ -180,8 +199,8 @@ export class RunContext {
     options: FormOptions<Schema> & TimeoutValue<Value>,
   ): Promise<StandardSchemaV1.InferOutput<Schema> | Value>;
   waitForInput(name: string, options: InputOptions & TimeoutValue<unknown>): Promise<unknown> {
-    checkInputOptions(name, options);
     const frame = frameFor('ctx.waitForInput');
+    checkInputOptions(name, options);
     const command = new InputWaitCommand(frame.execution, frame.branch, {
       type: options.type,
       prompt: options.prompt ?? null,
@@ -200,31 +219,41 @@ export class RunContext {
     body: (context: StepContext) => Promise<Value> | Value,
     options?: InlineStepOptions,
   ): Promise<Value> {
+    const frame = frameFor('ctx.step');
     const plan = checkedPlan(name, options);
-    return callStep(frameFor('ctx.step'), { name, args: [], plan, body }) as Promise<Value>;
+    checkFunction(`ctx.step('${name}')`, body);
+    return callStep(frame, { name, args: [], plan, body }) as Promise<Value>;
   }
 
   /** The first branch to end, even by an error. The others are cancelled: their children, timers and step bodies. */
   race<B extends Branches>(branches: B): Promise<Winner<B>> {
-    return tolerant(race(frameFor('ctx.race'), branches) as Promise<Winner<B>>);
+    const frame = frameFor('ctx.race');
+    checkBranches('ctx.race', branches, 1);
+    return tolerant(race(frame, branches) as Promise<Winner<B>>);
   }
 
   /** The first branch to succeed; the others are cancelled. Throws an AggregateError when none does. */
   any<B extends Branches>(branches: B): Promise<Winner<B>> {
-    return tolerant(any(frameFor('ctx.any'), branches) as Promise<Winner<B>>);
+    const frame = frameFor('ctx.any');
+    checkBranches('ctx.any', branches, 1);
+    return tolerant(any(frame, branches) as Promise<Winner<B>>);
   }
 
   /** The values of all branches by name; the first error cancels the others. */
   all<B extends Branches>(branches: B): Promise<{ [Name in keyof B]: Awaited<ReturnType<B[Name]>> }> {
-    return tolerant(all(frameFor('ctx.all'), branches) as Promise<{ [Name in keyof B]: Awaited<ReturnType<B[Name]>> }>);
+    const frame = frameFor('ctx.all');
+    checkBranches('ctx.all', branches);
+    return tolerant(all(frame, branches) as Promise<{ [Name in keyof B]: Awaited<ReturnType<B[Name]>> }>);
   }
 
   /** How each branch ended, by name. */
   allSettled<B extends Branches>(
     branches: B,
   ): Promise<{ [Name in keyof B]: SettledBranch<Awaited<ReturnType<B[Name]>>> }> {
+    const frame = frameFor('ctx.allSettled');
+    checkBranches('ctx.allSettled', branches);
     return tolerant(
-      allSettled(frameFor('ctx.allSettled'), branches) as Promise<{
+      allSettled(frame, branches) as Promise<{
         [Name in keyof B]: SettledBranch<Awaited<ReturnType<B[Name]>>>;
       }>,
     );
@@ -236,14 +265,19 @@ export class RunContext {
     code: (item: Item, index: number) => Promise<Value> | Value,
     options: { concurrency?: number } = {},
   ): Promise<Value[]> {
+    const frame = frameFor('ctx.map');
     check('The options of ctx.map', options, MAP_OPTIONS);
+    checkItems('ctx.map', items);
+    checkFunction('ctx.map', code);
     const { concurrency = Infinity } = options;
-    return tolerant(mapInBranches(frameFor('ctx.map'), items, code, { concurrency }) as Promise<Value[]>);
+    return tolerant(mapInBranches(frame, items, code, { concurrency }) as Promise<Value[]>);
   }
 
   /** Runs to its end even when the run is cancelled meanwhile. */
   shield<Value>(code: () => Promise<Value> | Value): Promise<Value> {
-    return tolerant(shield(frameFor('ctx.shield'), code));
+    const frame = frameFor('ctx.shield');
+    checkFunction('ctx.shield', code);
+    return tolerant(shield(frame, code));
   }
 
   /**
@@ -263,8 +297,7 @@ export class RunContext {
   compensate(name: string, undo: (context: StepContext) => unknown, options?: InlineStepOptions): void {
     const frame = frameFor('ctx.compensate');
     if (frame.attempt) throw compensationInStep(`ctx.compensate('${name}')`);
-    if (typeof undo !== 'function')
-      throw new ValidationError(`ctx.compensate('${name}')`, [{ message: `it takes a function, not ${typeof undo}` }]);
+    checkFunction(`ctx.compensate('${name}')`, undo);
     const plan = checkedPlan(name, options);
     checkDataSource(frame, name, plan);
     frame.execution.compensations.register({ ...plan, name, body: undo });
@@ -286,9 +319,10 @@ export class RunContext {
 
   /** Adds to the values by which the run can be listed. Need not be awaited. @throws ValidationError */
   setAttributes(attributes: Attributes): Promise<void> {
+    const { execution } = frameFor('ctx.setAttributes');
     const problem = attributesProblem(attributes);
     if (problem) throw new ValidationError('ctx.setAttributes', [{ message: `attributes ${problem}` }]);
-    frameFor('ctx.setAttributes').execution.setAttributes(attributes);
+    execution.setAttributes(attributes);
     return Promise.resolve();
   }
 
@@ -300,13 +334,12 @@ export class RunContext {
     const { execution, attempt } = frameFor(member);
     return (attempt ? attempt.source : execution.source).bytes();
   }
+}
 
-  private timer(member: string, endOf: (askedAt: number) => number): Promise<void> {
-    const frame = frameFor(member);
-    const command = new TimerCommand(frame.execution, frame.branch, endOf);
-    frame.execution.issue(command, { kind: 'timer', name: 'sleep' }, frame);
-    return tolerant(command.promise as Promise<void>);
-  }
+function sleepUntil(frame: Frame, endOf: (askedAt: number) => number): Promise<void> {
+  const command = new TimerCommand(frame.execution, frame.branch, endOf);
+  frame.execution.issue(command, { kind: 'timer', name: 'sleep' }, frame);
+  return tolerant(command.promise as Promise<void>);
 }
 
 const CRON_OPTIONS = new Set(['timeZone']);

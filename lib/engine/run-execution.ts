@@ -141,7 +141,8 @@ export class RunExecution {
   /** What a class or a name stands for in this process. Throws for a class that is not registered. */
   findDefinition(workflow: WorkflowReference): WorkflowDefinition | undefined {
     const definition = this.host.registry.find(workflow);
-    if (!definition && typeof workflow !== 'string') throw this.host.registry.notRegistered(workflow);
+    if (!definition && (typeof workflow !== 'string' || workflow === ''))
+      throw this.host.registry.notRegistered(workflow);
     return definition;
   }
 

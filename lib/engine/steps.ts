@@ -1,7 +1,14 @@
 import { AtMostOnceStepCommand } from './at-most-once-step.js';
 import type { Frame } from './branch.js';
 import { tolerant } from './current-run.js';
-import { type InlineStepOptions, isName, needsDataSource, type StepOptions, stepProblems } from './definition.js';
+import {
+  INLINE_STEP_OPTIONS,
+  type InlineStepOptions,
+  isName,
+  needsDataSource,
+  type StepOptions,
+  stepProblems,
+} from './definition.js';
 import { digestOf } from './digest.js';
 import { parseDuration } from './duration.js';
 import { ValidationError } from './errors.js';
@@ -30,7 +37,8 @@ export const PLAIN_STEP: PlannedStep = planStep({});
 /** Refuses bad options of an inline step, where there is no boot to report them at. */
 export function checkedPlan(name: string, options: InlineStepOptions | undefined): PlannedStep {
   if (!options && isName(name)) return PLAIN_STEP;
-  const problems = stepProblems({ ...options, name });
+  const problems = stepProblems(options ?? {}, INLINE_STEP_OPTIONS);
+  if (!isName(name)) problems.unshift('the name must be a text that is not empty');
   if (options && 'compensate' in options)
     problems.push('compensate is for methods; register ctx.compensate(name, undo) instead');
   if (problems.length)

@@ -1,10 +1,38 @@
+import { types } from 'node:util';
 import { type Branch, type Frame, runInFrame } from './branch.js';
-import { CancelledError } from './errors.js';
+import { CancelledError, ValidationError } from './errors.js';
 
 /** Functions by name: each becomes a branch of the run. */
 export type Branches = Record<string, () => unknown>;
 /** How one branch ended. */
 export type SettledBranch<Value> = { status: 'fulfilled'; value: Value } | { status: 'rejected'; error: unknown };
+
+/** Refuses what are no branches: a call that has begun already could not be cancelled as a branch is. @throws ValidationError */
+export function checkBranches(what: string, branches: Branches, least: 0 | 1 = 0): void {
+  if (typeof branches !== 'object' || branches === null)
+    throw new ValidationError(what, [{ message: `it takes functions by name, not ${String(branches)}` }]);
+  const issues = Object.entries(branches)
+    .filter(([, code]) => typeof code !== 'function')
+    .map(([name, code]) => ({ message: `branch '${name}' ${notAFunction(code)}`, path: [name] }));
+  if (Object.keys(branches).length < least) issues.push({ message: 'without a branch it has no winner', path: [] });
+  if (issues.length) throw new ValidationError(what, issues);
+}
+
+/** @throws ValidationError */
+export function checkFunction(what: string, code: unknown): void {
+  if (typeof code !== 'function') throw new ValidationError(what, [{ message: `what it runs ${notAFunction(code)}` }]);
+}
+
+/** A Set or an iterator has no length, and would be mapped as if it were empty. @throws ValidationError */
+export function checkItems(what: string, items: unknown): void {
+  if (!Array.isArray(items))
+    throw new ValidationError(what, [{ message: `it takes an array of items, not ${String(items)}` }]);
+}
+
+function notAFunction(code: unknown): string {
+  const hint = types.isPromise(code) ? ' (write () => in front of the call)' : '';
+  return `must be a function, not ${types.isPromise(code) ? 'a Promise' : typeof code}${hint}`;
+}
 
 interface Part<Value> {
   branch: Branch;

@@ -1,8 +1,8 @@
-import { closest } from 'fastest-levenshtein';
 import type { Frame } from '../engine/branch.js';
 import { frameFor } from '../engine/current-run.js';
 import { decide } from '../engine/decision.js';
 import { FlowError } from '../engine/errors.js';
+import { nearMiss } from '../engine/near-miss.js';
 import { copyOf } from '../engine/serialization.js';
 import { all, allSettled, type Branches, type SettledBranch } from '../engine/structure.js';
 import { jumpOf } from './go-to.js';
@@ -110,8 +110,8 @@ class FlowRun {
       this.error(namesOf(this.stages[at]!)[0]!, `returned goTo('${target}'): ${problem}`);
     const landing = this.stages.findIndex((stage) => namesOf(stage).includes(target));
     if (landing < 0) {
-      const nearest = closest(target, this.stages.flatMap(namesOf));
-      throw refuse(`there is no such step. Did you mean '${nearest}'?`);
+      const nearest = nearMiss(target, this.stages.flatMap(namesOf));
+      throw refuse(`there is no such step.${nearest === undefined ? '' : ` Did you mean '${nearest}'?`}`);
     }
     if (landing === at) throw refuse('that is the step itself. A jump leads to a later step.');
     if (landing < at) throw refuse('that step comes before it. A jump leads to a later step.');

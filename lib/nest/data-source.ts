@@ -1,8 +1,9 @@
+import { format } from 'node:util';
 import type { InjectionToken } from '@nestjs/common';
 import type { ModuleRef } from '@nestjs/core';
 import { DataSource } from 'typeorm';
 import { embeddedPostgres } from '../embedded/embedded-postgres.js';
-import { DefinitionError, EmbeddedDatabaseError } from '../engine/errors.js';
+import { EmbeddedDatabaseError } from '../engine/errors.js';
 import type { PostgresOptions } from '../store/database.js';
 import type { OrchestrationModuleOptions } from './module-options.js';
 
@@ -36,21 +37,29 @@ export async function connectionFor(
   return embeddedPostgres();
 }
 
-function named(dataSource: string | InjectionToken | DataSource, moduleRef: ModuleRef): DataSource {
-  const found = isDataSource(dataSource)
-    ? dataSource
-    : tokensOf(dataSource)
-        .map((token) => find(moduleRef, token))
-        .find((one) => one !== undefined);
-  if (!found)
-    throw new DefinitionError([
-      `forRoot: there is no TypeORM DataSource ${typeof dataSource === 'string' ? `'${dataSource}'` : 'with that token'} in the app`,
-    ]);
-  if (found.options.type !== 'postgres')
-    throw new DefinitionError([
-      `forRoot: the DataSource is of type '${found.options.type}', and only 'postgres' is supported`,
-    ]);
-  return found;
+/** What is wrong with the DataSource that the options name, for the report at boot. */
+export function dataSourceProblems(
+  { dataSource, connection }: OrchestrationModuleOptions,
+  moduleRef: ModuleRef,
+): string[] {
+  if (connection || dataSource === undefined) return [];
+  const found = named(dataSource, moduleRef);
+  if (!found) {
+    const name = typeof dataSource === 'function' ? dataSource.name : format('%s', dataSource);
+    return [
+      `forRoot: there is no TypeORM DataSource '${name}' in the app. Give the name that TypeOrmModule has it by, its token, or an instance`,
+    ];
+  }
+  return found.options.type === 'postgres'
+    ? []
+    : [`forRoot: the DataSource is of type '${found.options.type}', and only 'postgres' is supported`];
+}
+
+function named(dataSource: string | InjectionToken | DataSource, moduleRef: ModuleRef): DataSource | undefined {
+  if (isDataSource(dataSource)) return dataSource;
+  return tokensOf(dataSource)
+    .map((token) => find(moduleRef, token))
+    .find((one) => one !== undefined);
 }
 
 /** The tokens under which @nestjs/typeorm registers a DataSource of that name. */

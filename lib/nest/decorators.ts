@@ -2,7 +2,6 @@ import 'reflect-metadata';
 import { Inject, Injectable, type InjectableOptions } from '@nestjs/common';
 import { SCOPE_OPTIONS_METADATA } from '@nestjs/common/constants.js';
 import { MetadataScanner } from '@nestjs/core';
-import { closest } from 'fastest-levenshtein';
 import { currentFrame, type Frame } from '../engine/branch.js';
 import {
   DECLARED_STEP_OPTIONS,
@@ -11,6 +10,7 @@ import {
   stepProblems,
   type WorkflowOptions,
 } from '../engine/definition.js';
+import { nearMiss } from '../engine/near-miss.js';
 import type { StepCompensation } from '../engine/step-execution.js';
 import { callStep, type PlannedStep, planStep } from '../engine/steps.js';
 import { orchestratorToken } from '../engine/orchestrator-token.js';
@@ -171,6 +171,7 @@ function compensationProblems(prototype: object, { compensate }: StepOptions): s
   if (typeof compensate !== 'string' || compensate === '') return [];
   const methods = new MetadataScanner().getAllMethodNames(prototype);
   if (methods.includes(compensate)) return [];
-  const hint = methods.length ? `; did you mean '${closest(compensate, methods)}'?` : '';
+  const nearest = nearMiss(compensate, methods);
+  const hint = nearest === undefined ? '' : `; did you mean '${nearest}'?`;
   return [`there is no method '${compensate}' to compensate with${hint}`];
 }

@@ -21,7 +21,7 @@ import { AppTransactions } from '../store/app-transactions.js';
 import { Database } from '../store/database.js';
 import { migrate } from '../store/migrate.js';
 import { TypeOrmStore } from '../store/typeorm-store.js';
-import { connectionFor, dataSourceOf } from './data-source.js';
+import { connectionFor, dataSourceOf, dataSourceProblems } from './data-source.js';
 import { explore } from './explorer.js';
 import {
   configuredLimits,
@@ -177,6 +177,7 @@ export class EngineHost
     const refused = this.hasDataSource ? [] : transactionalSteps.map((step) => `${step}: ${needsDataSource()}`);
     const all = [
       ...moduleProblems(this.options),
+      ...dataSourceProblems(this.options, this.app.moduleRef),
       ...problems,
       ...refused,
       ...this.enhancers().problems(),

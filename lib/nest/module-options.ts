@@ -77,8 +77,8 @@ export function defaultSchema(engine: string | undefined): string {
 export const DEFAULT_MAX_BYTES = 2 * 1024 * 1024;
 /** PostgreSQL silently cuts longer names off. */
 const LONGEST_IDENTIFIER = 63;
-/** TypeORM takes names with quotes and dots apart, in its own table of migrations as well. */
-const SCHEMA = /^[\p{L}\p{N}_$ -]+$/u;
+/** TypeORM takes names with quotes and dots apart, in its own table of migrations as well; pg_ is PostgreSQL's own. */
+const SCHEMA = /^(?!pg_)[\p{L}\p{N}_$ -]+$/u;
 const SHORTEST_LEASE_MS = 1_000;
 
 const WORKER_DEFAULTS = {
@@ -121,15 +121,44 @@ const OPTIONS = new Set<string>([
 ] satisfies (keyof OrchestrationModuleOptions)[]);
 const WORKER_OPTIONS = new Set([...Object.keys(WORKER_DEFAULTS), 'queues']);
 
+const OBJECTS = [
+  'connection',
+  'worker',
+  'context',
+  'queues',
+  'tenants',
+  'retention',
+  'payload',
+] as const satisfies (keyof OrchestrationModuleOptions)[];
+
 /** What is wrong with the options of the module, for the report at boot. */
 export function moduleProblems(options: OrchestrationModuleOptions): string[] {
+  const misshapen = OBJECTS.filter((option) => !hasShape(option, options[option]));
+  const rest = Object.entries(options).filter(([option]) => !(misshapen as string[]).includes(option));
+  return [
+    ...misshapen.map((option) => {
+      const shape = option === 'worker' ? 'an object or false' : 'an object';
+      return `forRoot: ${option} must be ${shape}, not ${JSON.stringify(options[option])}`;
+    }),
+    ...valueProblems(Object.fromEntries(rest)),
+  ];
+}
+
+function hasShape(option: (typeof OBJECTS)[number], value: unknown): boolean {
+  if (value === undefined || (option === 'worker' && value === false)) return true;
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function valueProblems(options: OrchestrationModuleOptions): string[] {
   const problems = unknown('forRoot', options, OPTIONS);
   if (options.dataSource !== undefined && options.connection !== undefined)
     problems.push('forRoot: give dataSource or connection, not both');
   if (options.schema !== undefined && !isSchema(options.schema))
     problems.push(
-      `forRoot: schema must be 1 to ${LONGEST_IDENTIFIER} bytes of letters, digits, '_', '$', '-' and spaces, not '${options.schema}'`,
+      `forRoot: schema must be 1 to ${LONGEST_IDENTIFIER} bytes of letters, digits, '_', '$', '-' and spaces, and not begin with 'pg_', not '${options.schema}'`,
     );
+  if (options.migrate !== undefined && typeof options.migrate !== 'boolean')
+    problems.push(`forRoot: migrate must be true or false, not ${JSON.stringify(options.migrate)}`);
   if (options.listenUrl !== undefined && !isPostgresUrl(options.listenUrl))
     problems.push('forRoot: listenUrl must be a URL like postgres://user:password@host:5432/database');
   if (options.connection && options.connection.type !== 'postgres')
@@ -147,7 +176,6 @@ export function moduleProblems(options: OrchestrationModuleOptions): string[] {
 }
 
 function queueProblems(queues: OrchestrationModuleOptions['queues'] = {}): string[] {
-  if (typeof queues !== 'object') return [`queues must be an object of limits by queue, not ${JSON.stringify(queues)}`];
   return Object.entries(queues).flatMap(([name, limits]) =>
     limitProblems(limits).map((problem) => `queues.${name}: ${problem}`),
   );

@@ -229,7 +229,7 @@ describe('a timeout', () => {
     const after = (ms: number) => ({
       value: undefined,
       isTimeout: true,
-      message: expect.stringContaining(`Input 'b' was not answered within ${ms} ms`) as string,
+      message: expect.stringContaining(`Input 'b' was not answered within ${ms} ms. Catch`) as string,
     });
     expect(results).toEqual([after(0), after(-5), after(300)]);
     expect(await orchestrator.history(runs[2]!.id)).toMatchObject([

@@ -176,7 +176,7 @@ describe('concurrent branches', () => {
     for (const output of outputs) expect(output).toEqual(['a', 'b', 'c', 'd', 'e'].map((item) => `${item}: ${item}12`));
   });
 
-  it.each(['Promise.race', 'ctx.race'])(
+  it.each(['Promise.race', 'Promise.any', 'ctx.race', 'ctx.any'])(
     'of %s have the recorded winner in every replay, whatever the timings (scenario 18)',
     async (kind) => {
       let slow = 'tortoise';
@@ -188,10 +188,15 @@ describe('concurrent branches', () => {
           });
           return ctx.step(`${name} arrives`, () => name);
         };
-        const winner =
-          kind === 'ctx.race'
-            ? (await ctx.race(Object.fromEntries(runners.map((name) => [name, runner(name)])))).winner
-            : await Promise.race(runners.map((name) => runner(name)()));
+        const branches = Object.fromEntries(runners.map((name) => [name, runner(name)]));
+        const begun = () => runners.map((name) => runner(name)());
+        const kinds: Record<string, () => Promise<string>> = {
+          'Promise.race': () => Promise.race(begun()),
+          'Promise.any': () => Promise.any([Promise.reject(new Error('scratched')), ...begun()]),
+          'ctx.race': async () => (await ctx.race(branches)).winner,
+          'ctx.any': async () => (await ctx.any(branches)).winner,
+        };
+        const winner = await kinds[kind]!();
         await ctx.step('prize', () => winner);
         return winner;
       });

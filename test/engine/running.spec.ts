@@ -2,11 +2,19 @@ import { setTimeout as delay } from 'node:timers/promises';
 
 import pg from 'pg';
 
-import { ChildOrchestrator, NotInRunError, PayloadError, RunConflictError, RunContext } from '../../lib/index.js';
+import {
+  ChildOrchestrator,
+  NotInRunError,
+  PayloadError,
+  rootCause,
+  RunConflictError,
+  RunContext,
+} from '../../lib/index.js';
 import { closeApps, startApp, type TestApp } from '../support/app.js';
 import { Barrier } from '../support/barrier.js';
 import { moveClock } from '../support/clock.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
+import { errorOf } from '../support/error-of.js';
 import { rewindRun } from '../support/rewind.js';
 import { until } from '../support/until.js';
 import { killWorkers, WorkerProcess } from '../support/worker-process.js';
@@ -539,6 +547,8 @@ describe('the context of a run', () => {
 
     const { own, child: childs } = (await run.result()) as Record<'own' | 'child', ReturnType<typeof facts>>;
 
+    for (const id of [run.id, childs.runId])
+      expect(id).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-/);
     const shared = { rootId: run.id, tenant: 't', attributes: { city: 'Oslo' } };
     expect(own).toEqual({ ...shared, runId: run.id, workflow: 'telling', version: 1, key: 'k', parentId: undefined });
     expect(childs).toEqual({
@@ -586,22 +596,81 @@ describe('the context of a run', () => {
     const app = await start([]);
     const [ctx, children] = [app.get(RunContext), app.get(ChildOrchestrator)];
 
-    const uses: (() => unknown)[] = [
-      () => ctx.runId,
-      () => ctx.now(),
-      () => ctx.logger,
-      () => ctx.currentStep,
-      () => ctx.sleep(1),
-      () => ctx.step('x', () => 1),
-      () => ctx.setState(1),
-      () => ctx.race({}),
-      () => children.call('x', 1),
-      () => children.list(),
-    ];
+    for (const member of membersOf(RunContext)) await expect(useOf(ctx, member)).rejects.toThrow(NotInRunError);
+    for (const member of membersOf(ChildOrchestrator))
+      await expect(useOf(children, member)).rejects.toThrow(NotInRunError);
+  });
 
-    for (const use of uses) await expect((async () => use())()).rejects.toThrow(NotInRunError);
+  it('has no step outside the body of one, and says where there is one', async () => {
+    const stepless = workflow('stepless', ({ ctx }) => ctx.currentStep);
+    const { orchestrator } = await start([stepless]);
+
+    const error: unknown = await orchestrator.execute(stepless, undefined).catch((thrown: unknown) => thrown);
+
+    expect(rootCause(error)).toMatchObject({
+      code: 'NOT_IN_RUN',
+      member: 'ctx.currentStep',
+      message: expect.stringMatching(/in a run, but outside the body of a step.*@Step\(\)/) as unknown,
+    });
+  });
+
+  it('refuses arguments that make no sense: a ValidationError says which', async () => {
+    const wrong: Record<string, (ctx: Untyped<RunContext>, children: Untyped<ChildOrchestrator>) => unknown> = {
+      "ctx.sleep: '3 days' is no duration: use a number": (ctx) => ctx.sleep('3 days'),
+      "ctx.sleepUntil: it takes a valid Date, not '2030-01-01'": (ctx) => ctx.sleepUntil('2030-01-01'),
+      "ctx.sleepUntil: it takes a valid Date, not 'Invalid Date'": (ctx) => ctx.sleepUntil(new Date(NaN)),
+      "ctx.race: branch 'late' must be a function, not a Promise (write () =>": (ctx) =>
+        ctx.race({ go: () => 1, late: Promise.resolve() }),
+      'ctx.race: without a branch it has no winner': (ctx) => ctx.race({}),
+      'ctx.any: without a branch it has no winner': (ctx) => ctx.any({}),
+      "ctx.all: branch 'a' must be a function, not number": (ctx) => ctx.all({ a: 1 }),
+      'ctx.allSettled: it takes functions by name, not null': (ctx) => ctx.allSettled(null),
+      'ctx.map: it takes an array of items, not [object Set]': (ctx) => ctx.map(new Set([1]), (item: unknown) => item),
+      'ctx.map: what it runs must be a function, not undefined': (ctx) => ctx.map([1]),
+      'ctx.shield: what it runs must be a function, not a Promise': (ctx) => ctx.shield(Promise.resolve()),
+      "ctx.step('a'): what it runs must be a function, not undefined": (ctx) => ctx.step('a'),
+      "The options of step 'a': unknown option 'name' (known: retry,": (ctx) => ctx.step('a', () => 1, { name: 'b' }),
+      "The options of step 'a': nonRetryable must be a list": (ctx) =>
+        ctx.step('a', () => 1, { nonRetryable: 'Error' }),
+      "The options of step 'a': retry must be an object, not 5": (ctx) => ctx.step('a', () => 1, { retry: 5 }),
+      "ctx.compensate('a'): what it runs must be a function": (ctx) => ctx.compensate('a', 'refund'),
+      'A signal: its name must be a text that is not empty, not undefined': (ctx) => ctx.waitForSignal(undefined),
+      'children.map: it takes an array of items, not [object Set]': (_, children) =>
+        children.map('wrong', new Set([1])),
+      'The workflow: it is given as its class or its name, not undefined (an import': (_, children) =>
+        children.call(undefined, 1),
+      'The workflow: it is given as its class or its name, not ""': (_, children) => children.start('', 1),
+    };
+    const refusing = workflow('refusing', async ({ ctx, children }) => {
+      const errors: unknown[] = [];
+      for (const call of Object.values(wrong))
+        errors.push(await errorOf((async () => call(ctx as never, children as never))()));
+      return errors;
+    });
+    const { orchestrator } = await start([refusing]);
+
+    expect(await orchestrator.execute(refusing, undefined)).toEqual(
+      Object.keys(wrong).map((message): unknown =>
+        expect.objectContaining({ code: 'VALIDATION', message: expect.stringContaining(message) as unknown }),
+      ),
+    );
   });
 });
+
+/** As code in JavaScript sees it. */
+type Untyped<T> = Record<keyof T, (...args: unknown[]) => unknown>;
+
+/** Every public member: a new one is covered by itself. */
+function membersOf(type: { prototype: object }): string[] {
+  const own = new Set(['constructor', 'run', 'bytes', 'handle', 'recorded']);
+  return Object.getOwnPropertyNames(type.prototype).filter((member) => !own.has(member));
+}
+
+/** Arguments are the callee's affair: where it is used is looked at first. */
+async function useOf(target: object, member: string): Promise<unknown> {
+  const value: unknown = (target as Record<string, unknown>)[member];
+  return typeof value === 'function' ? (value.call(target) as unknown) : value;
+}
 
 function facts(ctx: RunContext) {
   const { runId, workflow: name, version, key, parentId, rootId, tenant, attributes } = ctx;

@@ -261,7 +261,7 @@ describe('the timeout of a step', () => {
 
     expect(await orchestrator.execute(waiting, undefined)).toBe('waited');
     await expect(orchestrator.execute(hangingAfterwards, undefined)).rejects.toThrow(
-      "Step 'order' did not end within 100 ms",
+      "step 'order' did not end within 100 ms",
     );
   });
 });

@@ -127,8 +127,19 @@ describe('An unknown workflow', () => {
       code: 'WORKFLOW_NOT_REGISTERED',
       workflow: 'UnregisteredWorkflow',
     });
-    await expect(orchestrator.startMany('nothing-like-it', [{ input: 1 }])).rejects.toThrow(WorkflowNotRegisteredError);
+    await expect(orchestrator.startMany('nothing-like-it', [{ input: 1 }])).rejects.toMatchObject({
+      code: 'WORKFLOW_NOT_REGISTERED',
+      nearest: undefined,
+      message: expect.not.stringContaining('Did you mean') as unknown,
+    });
     await expect(orchestrator.execute('nothing-like-it', 1)).rejects.toThrow(WorkflowNotRegisteredError);
+  });
+
+  it.each([undefined, null, 5, {}, ''])('is not %j, which is no workflow at all', async (nothing) => {
+    await expect(orchestrator.start(nothing as never, {})).rejects.toMatchObject({
+      code: 'VALIDATION',
+      message: expect.stringMatching(/^The workflow: it is given as its class or its name, not /) as unknown,
+    });
   });
 
   it('fails the run that calls it, which can catch it', async () => {

@@ -106,6 +106,29 @@ class QuadrupleWorkflow {
   }
 }
 
+describe('A workflow class without a name', () => {
+  it('has that of the class, in kebab-case and without Workflow', async () => {
+    @Workflow()
+    class OrderShippingWorkflow extends DoubleWorkflow {}
+    @Workflow({ version: 2 })
+    class HTTPCall2Workflow extends DoubleWorkflow {}
+    @Workflow()
+    class WorkflowCleanup extends DoubleWorkflow {}
+    const classes = [OrderShippingWorkflow, HTTPCall2Workflow, WorkflowCleanup];
+    const app = await boot({
+      imports: [OrchestrationModule.forRoot({ connection: database.connection, worker: false })],
+      providers: classes,
+    });
+    const orchestrator = app.get(Orchestrator);
+
+    const runs = await Promise.all(classes.map((type) => orchestrator.start(type, 1)));
+
+    const names = await Promise.all(runs.map(async ({ id }) => (await orchestrator.get(id)).workflow));
+    expect(names).toEqual(['order-shipping', 'http-call2', 'workflow-cleanup']);
+    await Promise.all(runs.map((run) => run.cancel()));
+  });
+});
+
 describe('Which database', () => {
   @Entity('invoice')
   class Invoice {
@@ -232,7 +255,9 @@ describe('Which database', () => {
     const withUnknown = boot({ imports: [OrchestrationModule.forRoot({ dataSource: 'archive' })] });
     await expect(withUnknown).rejects.toMatchObject({
       code: 'DEFINITION',
-      problems: ["forRoot: there is no TypeORM DataSource 'archive' in the app"],
+      problems: [
+        expect.stringContaining("forRoot: there is no TypeORM DataSource 'archive' in the app. Give the name"),
+      ],
     });
 
     const withBoth = boot({
@@ -738,7 +763,7 @@ describe('Wrong definitions', () => {
       'WrongOptionsWorkflow: version must be a whole number from 1, not 0',
       'forFeature: NoWorkflow has no @Workflow(); provide what is no workflow in the module itself',
       "forRoot: connection.type must be 'postgres', not 'mysql'",
-      `forRoot: schema must be 1 to 63 bytes of letters, digits, '_', '$', '-' and spaces, not '${'x'.repeat(64)}'`,
+      `forRoot: schema must be 1 to 63 bytes of letters, digits, '_', '$', '-' and spaces, and not begin with 'pg_', not '${'x'.repeat(64)}'`,
       expect.stringMatching(/^forRoot: unknown option 'retries' \(known: dataSource, /),
       'payload.maxBytes must be a whole number from 1, not 0',
       "payload: unknown option 'compress' (known: maxBytes, codec)",
@@ -750,7 +775,33 @@ describe('Wrong definitions', () => {
     ]);
   });
 
-  it.each([`it's`, 'with "quotes"', 'dotted.name', ''])('is a schema by the name of %j', async (schema) => {
+  it('are sections of the options that are none, and a DataSource that there is not, together with all else', async () => {
+    const options = {
+      dataSource: Symbol('archive'),
+      migrate: 'false',
+      worker: true,
+      context: null,
+      queues: ['emails'],
+      tenants: 'all',
+      retention: '30d',
+      payload: null,
+    } as never;
+
+    await expect(boot({ imports: [OrchestrationModule.forRoot(options)] })).rejects.toMatchObject({
+      problems: [
+        'forRoot: worker must be an object or false, not true',
+        'forRoot: context must be an object, not null',
+        'forRoot: queues must be an object, not ["emails"]',
+        'forRoot: tenants must be an object, not "all"',
+        'forRoot: retention must be an object, not "30d"',
+        'forRoot: payload must be an object, not null',
+        'forRoot: migrate must be true or false, not "false"',
+        expect.stringContaining("there is no TypeORM DataSource 'Symbol(archive)' in the app"),
+      ],
+    });
+  });
+
+  it.each([`it's`, 'with "quotes"', 'dotted.name', 'pg_jobs', ''])('is a schema by the name of %j', async (schema) => {
     const app = boot({ imports: [OrchestrationModule.forRoot({ connection: database.connection, schema })] });
 
     await expect(app).rejects.toMatchObject({ problems: [expect.stringContaining(`not '${schema}'`)] });
