@@ -66,7 +66,9 @@ export class Database {
     } catch (error) {
       throw new DatabaseUnavailableError(addressOf(options), {
         cause: error,
-        advice: 'Is it running, and are the address, user and database of the connection right?',
+        advice: hasForgottenUrl(options)
+          ? 'Its url is undefined: is the environment variable set that it comes from?'
+          : 'Is it running, and are the address, user and database of the connection right?',
       });
     }
   }
@@ -260,6 +262,11 @@ function engineOptions(options: PostgresOptions, schema: string): PostgresOption
 /** Where pg-native is installed, TypeORM would take that, which has no binary parameters. */
 function javaScriptClientOf(driver: typeof pg): typeof pg {
   return Object.create(driver, { native: { value: null } }) as typeof pg;
+}
+
+/** `{ url: process.env.DATABASE_URL }` without that variable. */
+function hasForgottenUrl(options: PostgresOptions): boolean {
+  return 'url' in options && options.url === undefined && options.host === undefined;
 }
 
 /** Of the primary: a replica lags behind, and takes no writes. */

@@ -596,6 +596,15 @@ describe('A database', () => {
     expect(everythingOf(error)).not.toContain('s3c%ret');
   });
 
+  it('whose url is missing from the environment fails the boot with that hint', async () => {
+    const forgotten = { url: undefined, username: 'no_such_user', database: 'no_such_database' };
+
+    const error = await errorOf(boot({ type: 'postgres', ...forgotten }));
+
+    expectUnavailable(error, '/no_such_database');
+    expect((error as Error).message).toContain('url is undefined');
+  });
+
   describe('without rights', () => {
     const role = `limited_${process.pid}_${Date.now().toString(36)}`;
     const limited = () => ({ ...database.connection, username: role, password: 's3cret' });
