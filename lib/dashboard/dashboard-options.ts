@@ -3,9 +3,9 @@ import type { CanActivate, ModuleMetadata, Type } from '@nestjs/common';
 /** Who may do what, by the roles of the request's user. */
 export interface DashboardRoles {
   /** May look. Default: everybody whom the guards let through. */
-  view?: string[];
+  view?: readonly string[];
   /** May look and change. Default: everybody who may look. */
-  operate?: string[];
+  operate?: readonly string[];
   /** The roles of a request. Default: `request.user.roles`, as guards usually leave them. */
   of?: (request: unknown) => readonly string[] | undefined;
 }

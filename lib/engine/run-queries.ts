@@ -25,7 +25,7 @@ export interface RunQueries {
 export interface ListFilter {
   workflow?: string;
   version?: number;
-  status?: RunStatus | RunStatus[];
+  status?: RunStatus | readonly RunStatus[];
   queue?: string;
   tenant?: string;
   /** Runs that have all of these. */

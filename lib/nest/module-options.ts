@@ -21,7 +21,7 @@ export interface WorkerOptions {
   /** Runs executing at a time in this process; parked ones do not count. Default 100. */
   concurrency?: number;
   /** Default: `'default'` and every queue that a registered workflow names. */
-  queues?: string[];
+  queues?: readonly string[];
   /** How long the worker may be silent before others take its runs over. At least 1 s. Default `'30s'`. */
   lease?: Duration;
   /** How long a shutdown waits for step bodies that are running. Default `'20s'`. */
