@@ -7,6 +7,7 @@ import { DataSource } from 'typeorm';
 import { ChildOrchestrator, type Orchestrator, RunContext, Workflow } from '../../lib/index.js';
 import { closeApps, startApp, type TestApp } from '../support/app.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
+import { expectWithin, sentBy, statementsOf } from '../support/budget.js';
 import { countCommitsOnServer, countStatementsOnServer, measure, type Measurement } from '../support/statements.js';
 import { until } from '../support/until.js';
 
@@ -80,18 +81,6 @@ afterAll(async () => {
   await database.drop();
 });
 
-const CONTROL = /^(begin|start transaction|commit|rollback|savepoint|set )/i;
-
-/** Statements but for transaction control. */
-function statementsOf({ byQuery }: Pick<Measurement, 'byQuery'>): number {
-  return [...byQuery].reduce((sum, [text, count]) => sum + (CONTROL.test(text) ? 0 : count), 0);
-}
-
-/** For the message of a test that fails: which statements were sent, by their first words. */
-function sentBy({ byQuery }: Measurement): string[] {
-  return [...byQuery].map(([text, count]) => `${count} × ${text.trim().replaceAll(/\s+/g, ' ').slice(0, 80)}`);
-}
-
 /** The cheapest of a few: what other work of the process happened to come between is not the run's. */
 async function cheapestOf(times: number, work: () => Promise<unknown>): Promise<Measurement> {
   let cheapest: Measurement | undefined;
@@ -107,15 +96,6 @@ function parking(runId: string): Promise<unknown> {
   return firstValueFrom(
     orchestrator.events$.pipe(filter((event) => event.type === 'run.waiting' && event.runId === runId)),
   );
-}
-
-function expectWithin(measured: Measurement, budget: { commits: number; statements?: number }): void {
-  const { commits, statements = Infinity } = budget;
-  const isWithin = measured.commits <= commits && statementsOf(measured) <= statements;
-  expect({ isWithin, commits: measured.commits, sent: isWithin ? [] : sentBy(measured) }).toMatchObject({
-    isWithin: true,
-    sent: [],
-  });
 }
 
 describe('The budget of', () => {
