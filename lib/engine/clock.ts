@@ -17,4 +17,9 @@ export class DatabaseClock {
     if (this.offsetMs === undefined) throw new Error('The database clock was read before the first statement');
     return performance.now() + this.offsetMs;
   }
+
+  /** By how many ms it is ahead of the host's wall clock; 0 as long as the database has not told it. */
+  aheadMs(): number {
+    return this.offsetMs === undefined ? 0 : this.now() - Date.now();
+  }
 }

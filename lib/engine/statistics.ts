@@ -11,10 +11,10 @@ export interface Stats {
   runs: Record<RunStatus, number>;
   /**
    * Statuses whose numbers in `runs` are estimates by the planner's statistics, so that a large table need not be read: none while the table of
-   * runs is below 64 MB, else the finished ones and `waiting`.
+   * runs is below 64 MB, else the finished ones.
    */
   estimated: RunStatus[];
-  /** By queue, with active runs only. On a large table, parked runs that wait without a timer and whose process is gone are not counted. */
+  /** By queue, with active runs only. */
   queues: ({ queue: string; oldestDueAt: Date | undefined } & ActiveRuns)[];
   /** By workflow, likewise. */
   workflows: ({ workflow: string } & ActiveRuns)[];

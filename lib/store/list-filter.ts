@@ -1,5 +1,7 @@
 import { types } from 'node:util';
 import type { SelectQueryBuilder } from 'typeorm';
+import { v7 as uuid } from 'uuid';
+import type { DatabaseClock } from '../engine/clock.js';
 import { ValidationError } from '../engine/errors.js';
 import { RUN_STATUSES, type RunStatus } from '../engine/run.js';
 import { toSqlText } from '../engine/serialization.js';
@@ -8,6 +10,9 @@ import type { ListFilter } from '../engine/run-queries.js';
 import type { RunEntity } from './entities/run.entity.js';
 import { isUuid } from './is-uuid.js';
 import { attributesToRow } from './rows.js';
+
+/** Two hosts' clocks may differ so much, and a list by times is still complete. */
+const CLOCK_TOLERANCE_MS = 86_400_000;
 
 export const LIMIT = { default: 50, largest: 1_000 };
 
@@ -25,21 +30,53 @@ export function checkFilter<Filter extends object>(
   if (issues.length) throw new ValidationError(`The filter of ${what}`, issues);
 }
 
-export function applyFilter(query: SelectQueryBuilder<RunEntity>, filter: ListFilter): void {
+export function applyFilter(query: SelectQueryBuilder<RunEntity>, filter: ListFilter, clock: DatabaseClock): void {
   const equal = { workflow: filter.workflow, queue: filter.queue, tenant: filter.tenant };
   for (const [column, value] of Object.entries(equal)) {
     if (value !== undefined) query.andWhere(`run.${column} = :${column}`, { [column]: toSqlText(value) });
   }
   if (filter.version !== undefined) query.andWhere('run.version = :version', { version: filter.version });
-  if (filter.status !== undefined) query.andWhere('run.status in (:...statuses)', { statuses: [filter.status].flat() });
+  if (filter.status !== undefined) applyStatus(query, [filter.status].flat());
   if (filter.parentId !== undefined) query.andWhere('run.parent_id = :parentId', { parentId: filter.parentId });
   if (filter.rootOnly) query.andWhere('run.parent_id is null');
   if (filter.attributes)
     query.andWhere('run.attributes @> :attributes', { attributes: attributesToRow(filter.attributes) });
   if (filter.createdAfter) query.andWhere('run.created_at >= :createdAfter', { createdAfter: filter.createdAfter });
   if (filter.createdBefore) query.andWhere('run.created_at < :createdBefore', { createdBefore: filter.createdBefore });
+  applyIdRange(query, filter, clock);
   if (filter.cursor !== undefined) query.andWhere('run.id < :cursor', { cursor: filter.cursor });
   if (filter.search !== undefined) applySearch(query, filter.search);
+}
+
+/** `run_status` has no running runs, but each of them has a worker, and so an entry in `run_worker`. */
+function applyStatus(query: SelectQueryBuilder<RunEntity>, statuses: readonly RunStatus[]): void {
+  const ofWorkers = "(run.status = 'running' and run.worker_id is not null)";
+  const others = statuses.filter((status) => status !== 'running');
+  const either = [
+    ...(others.length ? ['run.status in (:...others)'] : []),
+    ...(statuses.length > others.length ? [ofWorkers] : []),
+  ];
+  query.andWhere(`(${either.join(' or ')})`, { others });
+}
+
+/** Ids have the time of the host that made them: with room for clocks that differ, times are a range of the primary key. */
+function applyIdRange(
+  query: SelectQueryBuilder<RunEntity>,
+  { createdAfter, createdBefore }: ListFilter,
+  clock: DatabaseClock,
+): void {
+  if (createdAfter) {
+    // In a test bed the database's clock has been moved on, the further the later.
+    const aheadMs = Math.max(0, clock.aheadMs());
+    const firstId = leastIdOf(createdAfter.getTime() - aheadMs - CLOCK_TOLERANCE_MS);
+    query.andWhere('run.id >= :firstId', { firstId });
+  }
+  if (createdBefore)
+    query.andWhere('run.id < :lastId', { lastId: leastIdOf(createdBefore.getTime() + CLOCK_TOLERANCE_MS) });
+}
+
+function leastIdOf(msecs: number): string {
+  return uuid({ msecs: Math.max(0, msecs), random: new Uint8Array(16), seq: 0 });
 }
 
 function applySearch(query: SelectQueryBuilder<RunEntity>, search: string): void {

@@ -8,6 +8,15 @@ import type { Database, Run } from './database.js';
 import { cancelFromRow, definitionFromText, wokenFromRow, type WokenRow } from './rows.js';
 import type { Statements } from './statements/all.js';
 
+const UNBLOCKED_AT_A_TIME = 500;
+/** Before all ids. */
+const NO_ID = '00000000-0000-0000-0000-000000000000';
+
+interface UnblockedRow {
+  runs: number;
+  last_id: string | null;
+}
+
 interface BeatRow {
   alive: boolean;
   ready: boolean;
@@ -49,6 +58,20 @@ export class StoredWorkers implements WorkerStore {
       this.database.run<{ at: number }>(this.sql.registerWorker, parameters),
     );
     this.clock.synchronise(row!.at);
+    await this.unblockRuns(id, definitions.map(toSqlText));
+  }
+
+  /** In pieces: there may be very many, when a deploy has broken a workflow. */
+  private async unblockRuns(workerId: string, definitions: readonly string[]): Promise<void> {
+    for (let lastId = NO_ID; ;) {
+      const parameters = [workerId, definitions, lastId, UNBLOCKED_AT_A_TIME];
+      const rows: UnblockedRow[] = await this.database.persistently(() =>
+        this.database.run(this.sql.unblockRuns, parameters),
+      );
+      const { runs, last_id } = rows[0]!;
+      if (runs < UNBLOCKED_AT_A_TIME) return;
+      lastId = last_id!;
+    }
   }
 
   async beat({ workerId, queues, definitions, renewByMs, executing }: BeatRequest): Promise<Beat> {

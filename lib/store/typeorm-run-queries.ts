@@ -1,4 +1,5 @@
 import { Between, In, Not, type Repository, type SelectQueryBuilder } from 'typeorm';
+import type { DatabaseClock } from '../engine/clock.js';
 import { COMPENSATION_SCOPE, displayKey } from '../engine/command.js';
 import type { ExplainedEntry } from '../engine/explain.js';
 import { isOutcome, NOTES } from '../engine/history.js';
@@ -44,6 +45,7 @@ export class TypeOrmRunQueries implements RunQueries {
   constructor(
     private readonly database: Database,
     private readonly serializer: PayloadSerializer,
+    private readonly clock: DatabaseClock,
   ) {
     this.runs = database.dataSource.getRepository(RunEntity);
     this.entries = database.dataSource.getRepository(HistoryEntity);
@@ -161,7 +163,7 @@ export class TypeOrmRunQueries implements RunQueries {
         .createQueryBuilder('run')
         .orderBy('run.id', 'DESC')
         .take(limit + 1);
-      applyFilter(query, filter);
+      applyFilter(query, filter, this.clock);
       const rows = await query.getMany();
       const items = rows.slice(0, limit).map((row) => this.toSummary(row));
       return { items, nextCursor: rows.length > limit ? items.at(-1)!.id : undefined };
@@ -173,7 +175,7 @@ export class TypeOrmRunQueries implements RunQueries {
     return this.database.patiently(async () => {
       checkFilter('bulk', filter, RUN_FILTER);
       const query = this.runs.createQueryBuilder('run').select('run.id', 'id').orderBy('run.id', 'DESC').limit(limit);
-      applyFilter(query, filter);
+      applyFilter(query, filter, this.clock);
       return (await query.getRawMany<{ id: string }>()).map(({ id }) => id);
     });
   }

@@ -78,7 +78,7 @@ export class TypeOrmStore implements Store {
     this.sql = sql;
     this.hints = new NotifyChannel(database, sql);
     this.workers = new StoredWorkers(database, sql, clock);
-    this.runs = new TypeOrmRunQueries(database, serializer);
+    this.runs = new TypeOrmRunQueries(database, serializer, clock);
     this.inputs = new TypeOrmInputStore(database, sql, this.hints);
     this.queues = new QueuesOnTypeOrm(database, sql, clock);
     this.schedules = new StoredSchedules(database, sql, serializer);

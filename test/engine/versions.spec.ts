@@ -1,3 +1,5 @@
+import pg from 'pg';
+
 import { Barrier } from '../support/barrier.js';
 import { closeApps, startApp, type TestApp } from '../support/app.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
@@ -428,6 +430,24 @@ describe('a blocked run', () => {
     const mended = await deploy(workflow('tried-again', old));
     expect(await mended.orchestrator.result(id)).toBe('shipped');
     expect(bodies).toEqual(['charge', 'ship']);
+  });
+
+  it('is tried again with all the others, however many a deploy has blocked', async () => {
+    const sql = new pg.Client({ connectionString: database.url });
+    await sql.connect();
+    await sql.query(
+      `insert into orchestration.run (id, workflow, version, status, queue, input_digest, root_id, depth, created_at)
+       select id, 'many-blocked', 1, 'blocked', 'nobody-serves', 'd', id, 1, now()
+       from (select gen_random_uuid() as id from generate_series(1, 1201)) run`,
+    );
+
+    await deploy(workflow('many-blocked', old));
+    const { rows } = await sql.query(
+      `select status, epoch, count(*)::int as runs from orchestration.run where workflow = 'many-blocked' group by 1, 2`,
+    );
+    await sql.end();
+
+    expect(rows).toEqual([{ status: 'pending', epoch: 1, runs: 1201 }]);
   });
 
   it('goes to the worker that starts, not to those that have blocked it and are still alive', async () => {

@@ -12,6 +12,8 @@ export interface Measurement {
   statements: number;
   /** How often, by the text of the statement. */
   byQuery: Map<string, number>;
+  /** Each of them, as it was sent. */
+  sent: { text: string; values: readonly unknown[] }[];
 }
 
 /**
@@ -35,11 +37,13 @@ class Recorder implements Measurement {
   commits = 0;
   statements = 0;
   byQuery = new Map<string, number>();
+  sent: Measurement['sent'] = [];
 
   constructor(readonly database: string) {}
 
-  countStatement(text: string): void {
+  countStatement(text: string, values: readonly unknown[]): void {
     this.statements += 1;
+    this.sent.push({ text, values });
     this.byQuery.set(text, (this.byQuery.get(text) ?? 0) + 1);
   }
 }
@@ -50,6 +54,7 @@ const recorders = new Set<Recorder>();
 interface ObservedConnection {
   database: string;
   text: string;
+  values: readonly unknown[];
   textByName: Map<string, string>;
   /** Whether the statements since the server was last ready, taken together, are a commit if they leave no transaction open. */
   mayCommit: boolean;
@@ -71,23 +76,24 @@ function observeConnections(prototype: WireConnection): void {
     observed.set(connection, {
       database: config.database ?? config.user,
       text: '',
+      values: [],
       textByName: new Map(),
       mayCommit: false,
     }),
   );
-  intercept(prototype, 'query', (connection, text) => noteText(connection, text));
+  intercept(prototype, 'query', (connection, text) => noteText(connection, text, []));
   intercept(prototype, 'parse', (connection, { name, text }) =>
     observed.get(connection)?.textByName.set(name ?? '', text),
   );
   intercept(prototype, 'bind', (connection, config) =>
-    noteText(connection, observed.get(connection)?.textByName.get(config?.statement ?? '')),
+    noteText(connection, observed.get(connection)?.textByName.get(config?.statement ?? ''), config?.values ?? []),
   );
   intercept(prototype, 'emit', (connection, event, message: unknown) => noteEvent(connection, event, message));
 }
 
-function noteText(connection: pg.Connection, text: string | undefined): void {
+function noteText(connection: pg.Connection, text: string | undefined, values: readonly unknown[]): void {
   const state = observed.get(connection);
-  if (state) state.text = text ?? state.text;
+  if (state) Object.assign(state, { text: text ?? state.text, values });
 }
 
 function noteEvent(connection: pg.Connection, event: string | symbol, message: unknown): void {
@@ -97,7 +103,7 @@ function noteEvent(connection: pg.Connection, event: string | symbol, message: u
   if (event === 'commandComplete' || event === 'errorMessage' || event === 'emptyQuery') {
     state.mayCommit = event === 'commandComplete' && fieldOf(message, 'text') !== 'ROLLBACK';
     // An error ends the session's start as well as a statement.
-    if (state.text !== '') interested.forEach((recorder) => recorder.countStatement(state.text));
+    if (state.text !== '') interested.forEach((recorder) => recorder.countStatement(state.text, state.values));
   }
   if (event === 'readyForQuery') {
     if (state.mayCommit && fieldOf(message, 'status') === 'I')

@@ -8,6 +8,7 @@ import type { Attributes, CompensationStatus, RunStatus } from '../../engine/run
 @Index('run_parent', ['parentId', 'id'], { where: 'parent_id IS NOT NULL' })
 @Index('run_ready', { synchronize: false })
 @Index('run_slot', ['queue', 'tenant'], { where: "gated AND status = 'running'" })
+@Index('run_woken', { synchronize: false })
 @Index('run_turn', { synchronize: false })
 @Index('run_tenant', ['tenant', 'id'], { where: 'tenant IS NOT NULL' })
 @Index('run_timer', ['wakeAt'], { where: 'wake_at IS NOT NULL' })
@@ -15,7 +16,9 @@ import type { Attributes, CompensationStatus, RunStatus } from '../../engine/run
 @Index('run_finished', ['workflow', 'status', 'finishedAt', 'id'], {
   where: 'parent_id IS NULL AND finished_at IS NOT NULL',
 })
-@Index('run_unwell', ['status', 'id'], { where: "status IN ('failed', 'cancelled', 'blocked')" })
+@Index('run_status', ['status', 'id'], {
+  where: "status IN ('pending', 'waiting', 'blocked', 'failed', 'cancelled')",
+})
 export class RunEntity {
   @PrimaryColumn('uuid')
   id!: string;

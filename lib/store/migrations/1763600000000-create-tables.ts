@@ -107,17 +107,20 @@ export const UP = [
   `create unique index run_key on @schema.run (workflow, key) where key is not null and not superseded`,
   `create unique index run_ref on @schema.run (parent_id, ref) where parent_id is not null and not superseded`,
   `create index run_parent on @schema.run (parent_id, id) where parent_id is not null`,
-  // Serves exactly the order in which runs are claimed.
-  `create index run_ready on @schema.run (queue, ${RUN_URGENCY}, id) where ready_at is not null`,
-  // Of queues with limits only: what holds a slot, and what waits for one, by tenant.
+  // Serves exactly the order in which runs of one definition are claimed. What no worker here has the code of, or what is
+  // paused, is not walked over by those who claim.
+  `create index run_ready on @schema.run (queue, workflow, version, ${RUN_URGENCY}, id) where ready_at is not null and not paused`,
+  // Of queues with limits only: what holds a slot, what waits for one again, and what waits for one, by tenant.
   `create index run_slot on @schema.run (queue, tenant) where gated and status = 'running'`,
-  `create index run_turn on @schema.run (queue, tenant, ${RUN_URGENCY}, id) where gated and ready_at is not null`,
+  `create index run_woken on @schema.run (queue, ${RUN_URGENCY}, id) where gated and ready_at is not null and not paused and started_at is not null`,
+  `create index run_turn on @schema.run (queue, tenant, ${RUN_URGENCY}, id) where gated and ready_at is not null and not paused`,
   `create index run_tenant on @schema.run (tenant, id) where tenant is not null`,
   `create index run_timer on @schema.run (wake_at) where wake_at is not null`,
   `create index run_worker on @schema.run (worker_id) where worker_id is not null`,
   // Serves retention: only finished roots are in it, and only their end writes it.
   `create index run_finished on @schema.run (workflow, status, finished_at, id) where parent_id is null and finished_at is not null`,
-  `create index run_unwell on @schema.run (status, id) where status in ('failed', 'cancelled', 'blocked')`,
+  // Serves lists. What is running is found by its worker, and what is completed is most of all.
+  `create index run_status on @schema.run (status, id) where status in ('pending', 'waiting', 'blocked', 'failed', 'cancelled')`,
   `create table @schema.history (
     run_id uuid not null,
     started_at timestamptz not null,

@@ -1,14 +1,72 @@
 import { aliveWorker } from './start.sql.js';
-import { GATED_QUEUES, isOneOf, urgency } from './statement.js';
+import { GATED_QUEUES, IS_READY, isReadyOf, MOST_DEFINITIONS, readyDefinitions, urgency } from './statement.js';
+
+/** A run that is parked in another process is left to that one for a second: there it goes on without a replay. */
+export const IS_NOBODY_ELSES = (run: string, workerId: string) =>
+  `(${run}.worker_id is null or ${run}.worker_id = ${workerId}::uuid or ${run}.ready_at < @schema.engine_now() - interval '1 second')`;
+
+/** What a claim knows of a run that it may take. */
+export const HEAD = `r.id, r.started_at is null as fresh, r.ready_at, ${urgency('r')} as urgency`;
+
+/** How many of one queue and definition are looked at for those that no other claim is just taking. */
+const LOOKED_AT = 1_000;
 
 /**
- * Whether a worker may claim the run of that alias. A run that is parked in another process is left to that one for a second:
- * there it goes on without a replay.
+ * The most urgent runs of a row of `ready`. A bound that the planner can see: by one that is a parameter it would take them for
+ * a tenth of all, compile the statement and read whole tables.
  */
-export const MAY_CLAIM = (run: string, workerId: string, definitions: string) => `${run}.ready_at is not null
-      and not ${run}.paused
-      and (${run}.worker_id is null or ${run}.worker_id = ${workerId}::uuid or ${run}.ready_at < @schema.engine_now() - interval '1 second')
-      and ${isOneOf(run, definitions)}`;
+const MOST_URGENT = `
+      select ${HEAD}
+      from @schema.run r
+      where ${isReadyOf('r', 'ready.name', 'ready')}
+        and ${IS_NOBODY_ELSES('r', '$1')}
+      order by ${urgency('r')}, r.id
+      limit ${LOOKED_AT}`;
+
+/**
+ * The CTE `head`: the most urgent runs on the queues of the CTE `queue`, of the definitions $3, locked: $4 of them at least, if there are.
+ *
+ * First it is looked, without locks, how many of each queue and definition are among the most urgent, and so many are locked:
+ * to lock as many of each as may be needed of one would hide them from the claims of others. But never less than an equal
+ * part, for another claim may just be taking all of the most urgent.
+ */
+export const LOCKING_HEAD = `
+ready as materialized (
+  select queue.name, definition.workflow, definition.version
+  from queue
+  cross join lateral (${readyDefinitions('queue.name', '$3')}) definition
+  limit (select ${MOST_DEFINITIONS})
+),
+part as (
+  select name, workflow, version, count(*)::int as runs
+  from (
+    select ready.*
+    from ready
+    cross join lateral (
+      select * from (${MOST_URGENT}
+      ) of_one
+      limit $4::int
+    ) of_one
+    where (select count(*) from ready) > 1
+    order by of_one.urgency, of_one.id
+    limit $4::int
+  ) most_urgent
+  group by name, workflow, version
+),
+head as (
+  select locked.*
+  from ready
+  left join part using (name, workflow, version)
+  cross join lateral (
+    select of_one.*
+    from (${MOST_URGENT}
+    ) of_one
+    join @schema.run r on r.id = of_one.id and ${IS_READY('r')}
+    order by of_one.urgency, of_one.id
+    limit greatest(part.runs, ceil($4::float8 / (select count(*) from ready)))::int
+    for no key update of r skip locked
+  ) locked
+)`;
 
 /** What executing a run needs of its row. */
 const RUN_FACTS = `r.id, r.workflow, r.version, r.key, r.queue, r.priority, r.tenant, r.attributes, r.input, r.context, r.trace,
@@ -34,8 +92,8 @@ where r.id = candidate.id
 returning ${RUN_FACTS}, candidate.fresh, extract(epoch from candidate.ready_at)::float8 * 1000 as ready_at`;
 
 /**
- * Takes claimable runs for a worker: of each of its queues the most urgent, then of those the most urgent overall. Queues
- * that are paused or have limits are left out: see claimGated.
+ * Takes claimable runs for a worker: the most urgent of all its queues and definitions. Queues that are paused or have limits
+ * are left out: see claimGated.
  *
  * A worker whose lease has expired takes nothing: it does not know it yet, and nobody would return what it took.
  * Takes: worker id, queues, definitions, limit. Locks the runs it takes; skips those that others are taking.
@@ -43,21 +101,15 @@ returning ${RUN_FACTS}, candidate.fresh, extract(epoch from candidate.ready_at):
  */
 const claimRuns = `
 with ${aliveWorker('$1', 'true')},
-candidate as (
-  select head.id, head.started_at is null as fresh, head.ready_at, head.urgency
-  from unnest((select $2::text[])) as queue(name)
-  cross join lateral (
-    select r.id, r.started_at, r.ready_at, ${urgency('r')} as urgency
-    from @schema.run r
-    where r.queue = queue.name
-      and ${MAY_CLAIM('r', '$1', '$3')}
-    order by ${urgency('r')}, r.id
-    limit $4::int
-    for no key update skip locked
-  ) head
+queue as (
+  select name
+  from unnest((select $2::text[])) as served(name)
   where exists (select from alive)
-    and queue.name not in (${GATED_QUEUES})
-  order by head.urgency, head.id
+    and name not in (${GATED_QUEUES})
+),${LOCKING_HEAD},
+candidate as (
+  select id, fresh, ready_at
+  from (select * from head order by urgency, id limit ${LOOKED_AT}) most_urgent
   limit $4::int
 )
 ${CLAIMING('$1')}`;

@@ -1,9 +1,14 @@
+import { GATED_QUEUES } from './statement.js';
 import { WOKEN } from './wake.sql.js';
 
-/** Pauses a run that has not ended, or lets it go on. Takes: run id, paused. Locks the run. Returns: it, if it has not ended. */
+/**
+ * Pauses a run that has not ended, or lets it go on. Its queue may have got limits meanwhile, and gateRuns finds no paused runs.
+ * Takes: run id, paused. Locks the run. Returns: it, if it has not ended.
+ */
 const setPaused = `
 update @schema.run r
-set paused = $2::bool
+set paused = $2::bool,
+  gated = r.gated or r.queue in (${GATED_QUEUES})
 where r.id = $1::uuid
   and r.finished_at is null
 returning ${WOKEN}`;

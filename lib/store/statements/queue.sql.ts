@@ -1,6 +1,6 @@
-import { CLAIMING, MAY_CLAIM } from './claim.sql.js';
+import { CLAIMING, HEAD, IS_NOBODY_ELSES, LOCKING_HEAD } from './claim.sql.js';
 import { aliveWorker } from './start.sql.js';
-import { isGated, limitsOf, urgency } from './statement.js';
+import { IS_READY, isGated, isOneOf, limitsOf, urgency } from './statement.js';
 
 /** How many tenants one claim of a queue with a limit for each tenant looks at; the next one goes on after them. */
 const TENANTS_AT_A_TIME = 200;
@@ -37,9 +37,9 @@ with claimable as (
   select r.id
   from @schema.run r
   where r.queue = $1::text
-    and r.ready_at is not null
+    and ${IS_READY('r')}
     and not r.gated
-  order by ${urgency('r')}, r.id
+  order by r.workflow, r.version, ${urgency('r')}, r.id
   limit $2::int
 ),
 running as (
@@ -49,6 +49,7 @@ running as (
     and r.status = 'running'
     and r.queue = $1::text
     and not r.gated
+  order by r.workflow, r.version, ${urgency('r')}, r.id
   limit $2::int
 ),
 stray as (
@@ -89,10 +90,14 @@ from @schema.queue_claim c
 where c.queue = $1::text
   and c.claimed_at > @schema.engine_now() - make_interval(secs => $2::float8 / 1000)`;
 
-const HEAD = `r.id, r.started_at is null as fresh, r.ready_at, ${urgency('r')} as urgency`;
+/** Whether a worker may claim the run of that alias. */
+const MAY_CLAIM = `${IS_READY('r')}
+      and ${IS_NOBODY_ELSES('r', '$1')}
+      and ${isOneOf('r', '$3')}`;
 
 /**
- * Takes claimable runs of a queue whose gate this transaction has locked. Takes: worker id, queue, definitions, how many in
+ * Takes claimable runs of a queue whose gate this transaction has locked. Those that have begun before are looked for beside the rest,
+ * for they may stand behind many that have not, and no rate limit holds them up. Takes: worker id, queue, definitions, how many in
  * all, how many that have not begun. Locks them, skips those that are being written. Returns: as claimRuns.
  */
 const claimGated = `
@@ -101,26 +106,30 @@ begun as (
   select ${HEAD}
   from @schema.run r
   where r.queue = $2::text
+    and r.gated
     and r.started_at is not null
-    and ${MAY_CLAIM('r', '$1', '$3')}
+    and ${MAY_CLAIM}
   order by ${urgency('r')}, r.id
   limit $4::int
   for no key update skip locked
 ),
-fresh as (
-  select ${HEAD}
-  from @schema.run r
-  where r.queue = $2::text
-    and r.started_at is null
-    and ${MAY_CLAIM('r', '$1', '$3')}
-  order by ${urgency('r')}, r.id
-  limit least($4::int, $5::int)
-  for no key update skip locked
+queue as (
+  select $2::text as name
+  where exists (select from alive)
+),${LOCKING_HEAD},
+counted as (
+  select *, count(*) filter (where fresh) over (order by urgency, id) as fresh_so_far
+  from (
+    select * from begun
+    union
+    select * from head
+  ) either
 ),
 candidate as (
   select id, fresh, ready_at
-  from (select * from begun union all select * from fresh) head
-  where exists (select from alive)
+  from counted
+  where (not fresh or fresh_so_far <= $5::int)
+    and exists (select from alive)
   order by urgency, id
   limit $4::int
 )
@@ -138,7 +147,7 @@ tenant(name, position) as (
   (
     select r.tenant, 1
     from @schema.run r
-    where r.queue = $2::text and r.gated and r.ready_at is not null and r.tenant > $7::text
+    where r.queue = $2::text and r.gated and ${IS_READY('r')} and r.tenant > $7::text
     order by r.tenant
     limit 1
   )
@@ -146,7 +155,7 @@ tenant(name, position) as (
   select (
     select r.tenant
     from @schema.run r
-    where r.queue = $2::text and r.gated and r.ready_at is not null and r.tenant > tenant.name
+    where r.queue = $2::text and r.gated and ${IS_READY('r')} and r.tenant > tenant.name
     order by r.tenant
     limit 1
   ), tenant.position + 1
@@ -169,7 +178,7 @@ of_tenants as (
     where r.queue = $2::text
       and r.gated
       and r.tenant = tenant.name
-      and ${MAY_CLAIM('r', '$1', '$3')}
+      and ${MAY_CLAIM}
     order by ${urgency('r')}, r.id
     limit greatest(0, least($4::int, $6::int - slots.running::int))
     for no key update skip locked
@@ -182,7 +191,7 @@ of_nobody as (
   where r.queue = $2::text
     and r.gated
     and r.tenant is null
-    and ${MAY_CLAIM('r', '$1', '$3')}
+    and ${MAY_CLAIM}
   order by ${urgency('r')}, r.id
   limit $4::int
   for no key update skip locked
@@ -222,23 +231,16 @@ insert into @schema.queue_claim as c (queue, claimed_at, runs)
 values ($1::text, @schema.engine_now(), $2::int)
 on conflict (queue, claimed_at) do update set runs = c.runs + excluded.runs`;
 
-/** For people. What is not finished is found by the partial indexes of what is claimable, timed or somebody's. */
+/** For people. At a cost that does not grow with the runs that have ended. */
 const listQueues = `
-with ready as (
-  select queue, count(*)::int as pending, min(ready_at) as oldest
+with pending as (
+  select queue, count(*)::int as runs, min(ready_at) as oldest
   from @schema.run
-  where ready_at is not null
-  group by queue
-),
-later as (
-  select queue, count(*)::int as pending
-  from @schema.run
-  where wake_at is not null
-    and status = 'pending'
+  where status = 'pending'
   group by queue
 ),
 running as (
-  select queue, count(*)::int as running
+  select queue, count(*)::int as runs
   from @schema.run
   where worker_id is not null
     and status = 'running'
@@ -247,22 +249,20 @@ running as (
 parked as (
   select distinct queue
   from @schema.run
-  where wake_at is not null or (worker_id is not null and status = 'waiting')
+  where status = 'waiting'
 )
 select name, coalesce(q.paused, false) as paused, coalesce(q.override, q.configured, '{}') as limits,
-  coalesce(ready.pending, 0) + coalesce(later.pending, 0) as pending,
-  coalesce(running.running, 0) as running,
-  extract(epoch from ready.oldest)::float8 * 1000 as oldest_due_at
+  coalesce(pending.runs, 0) as pending,
+  coalesce(running.runs, 0) as running,
+  extract(epoch from pending.oldest)::float8 * 1000 as oldest_due_at
 from (
   select gate.name from @schema.queue gate where ${isGated('gate')}
-  union select queue from ready
-  union select queue from later
+  union select queue from pending
   union select queue from running
   union select queue from parked
 ) known(name)
 left join @schema.queue q using (name)
-left join ready on ready.queue = name
-left join later on later.queue = name
+left join pending on pending.queue = name
 left join running on running.queue = name
 order by name`;
 

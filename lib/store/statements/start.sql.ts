@@ -1,5 +1,5 @@
 import { RowSet } from './row-set.js';
-import { GATED_QUEUES, isOneOf, urgency, urgencyOf } from './statement.js';
+import { GATED_QUEUES, isReadyOf, readyDefinitions, urgency, urgencyOf } from './statement.js';
 
 export const NEW_RUNS = new RowSet({
   id: 'uuid',
@@ -34,14 +34,15 @@ export function headOfQueues(newRuns: string, definitions: string): string {
   return `
 head as materialized (
   select new.queue, new.queue in (${GATED_QUEUES}) as gated, (
-    select ${urgency('waiting')}
-    from @schema.run waiting
-    where waiting.queue = new.queue
-      and waiting.ready_at is not null
-      and not waiting.paused
-      and ${isOneOf('waiting', definitions)}
-    order by ${urgency('waiting')}, waiting.id
-    limit 1
+    select min(first.urgency)
+    from (${readyDefinitions('new.queue', definitions)}) definition
+    cross join lateral (
+      select ${urgency('waiting')} as urgency
+      from @schema.run waiting
+      where ${isReadyOf('waiting', 'new.queue', 'definition')}
+      order by ${urgency('waiting')}, waiting.id
+      limit 1
+    ) first
   ) as urgency
   from (select distinct queue from ${newRuns} where eager) new
 )`;

@@ -28,6 +28,45 @@ export function isOneOf(run: string, definitions: string): string {
   return `array_position(${definitions}::text[], ${run}.workflow || '@' || ${run}.version) is not null`;
 }
 
+/** What `run_ready` contains: what waits for a worker. */
+export const IS_READY = (run: string) => `${run}.ready_at is not null and not ${run}.paused`;
+
+/** Of one queue and one definition, in the order of `run_ready`. */
+export const isReadyOf = (run: string, queue: string, definition: string) => `${run}.queue = ${queue}
+      and ${run}.workflow = ${definition}.workflow
+      and ${run}.version = ${definition}.version
+      and ${IS_READY(run)}`;
+
+/** No worker has more; hidden from the planner, as `(select …)`, it makes it expect few. */
+export const MOST_DEFINITIONS = 10_000;
+
+/**
+ * Those of the definitions in that parameter that have runs on the queue which wait for a worker. They are found by jumps through the index,
+ * one for each definition that is there: however many runs wait that only others have the code of, they cost one jump.
+ */
+export function readyDefinitions(queue: string, definitions: string): string {
+  const first = (after: string) => `
+        select r.workflow, r.version
+        from @schema.run r
+        where r.queue = ${queue}
+          and ${IS_READY('r')}${after}
+        order by r.workflow, r.version
+        limit 1`;
+  return `
+      with recursive present(workflow, version) as (
+        (${first('')})
+        union all
+        select next.workflow, next.version
+        from present
+        cross join lateral (${first(`
+          and (r.workflow, r.version) > (present.workflow, present.version)`)}) next
+      )
+      select present.workflow, present.version
+      from present
+      where ${isOneOf('present', definitions)}
+      limit (select ${MOST_DEFINITIONS})`;
+}
+
 /** How many seconds of waiting make up for one step of priority, so that what is urgent cannot starve the rest for ever. */
 const AGEING_S = 60;
 

@@ -1,4 +1,4 @@
-import { isOneOf, urgency } from './statement.js';
+import { isReadyOf, readyDefinitions, urgency } from './statement.js';
 
 /** The tables of the engine. Takes: schema. */
 const tableSizes = `
@@ -17,28 +17,18 @@ select status, queue, workflow, count(*)::int as runs, extract(epoch from min(re
 from @schema.run
 group by status, queue, workflow`;
 
-/** Counts the active runs that are claimable, timed, somebody's or blocked, each by its partial index. */
+/** Counts the active runs, at a cost that does not grow with those that have ended. */
 const countActiveRuns = `
 select status, queue, workflow, count(*)::int as runs, extract(epoch from min(ready_at))::float8 * 1000 as oldest_due_at
 from (
   select status, queue, workflow, ready_at
   from @schema.run
-  where ready_at is not null
+  where status in ('pending', 'waiting', 'blocked')
   union all
   select status, queue, workflow, null
   from @schema.run
   where worker_id is not null
-    and status in ('running', 'waiting')
-  union all
-  select status, queue, workflow, null
-  from @schema.run
-  where wake_at is not null
-    and (worker_id is null or status = 'pending')
-  union all
-  select status, queue, workflow, null
-  from @schema.run
-  where status = 'blocked'
-    and status in ('failed', 'cancelled', 'blocked')
+    and status = 'running'
 ) active
 group by status, queue, workflow`;
 
@@ -61,7 +51,7 @@ order by w.started_at, w.id`;
 const AGE_MS = (time: string) => `extract(epoch from @schema.engine_now() - ${time})::float8 * 1000`;
 
 /**
- * How the fleet is, at a cost that does not grow with what waits: of each queue that is not paused the run that is next, the first timer
+ * How the fleet is, at a cost that does not grow with what waits: of each queue that is not paused the run that is next, of each definition, the first timer
  * that is due, and workers that are dead and still have runs.
  * Takes: queues and definitions, or null for those of all live workers. Locks nothing.
  */
@@ -82,14 +72,15 @@ select
     from served
     cross join unnest(served.queues) as queue(name)
     cross join lateral (
-      select r.ready_at
-      from @schema.run r
-      where r.queue = queue.name
-        and r.ready_at is not null
-        and not r.paused
-        and ${isOneOf('r', 'served.definitions')}
-      order by ${urgency('r')}, r.id
-      limit 1
+      select first.ready_at
+      from (${readyDefinitions('queue.name', 'served.definitions')}) definition
+      cross join lateral (
+        select r.ready_at
+        from @schema.run r
+        where ${isReadyOf('r', 'queue.name', 'definition')}
+        order by ${urgency('r')}, r.id
+        limit 1
+      ) first
     ) head
     where not exists (select from @schema.queue q where q.name = queue.name and q.paused)
   ) as oldest_ready_ms,

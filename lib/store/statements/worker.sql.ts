@@ -1,19 +1,31 @@
 import { WOKEN } from './wake.sql.js';
-import { GATED_QUEUES, isGated, isOneOf, limitsOf, urgency } from './statement.js';
+import { GATED_QUEUES, isGated, isOneOf, limitsOf, readyDefinitions } from './statement.js';
+
+/** A worker and its lease. Takes: id, host, pid, lease in ms, queues, definitions. Returns: the time. */
+const registerWorker = `
+insert into @schema.worker (id, host, pid, started_at, heartbeat_at, expires_at, queues, definitions)
+values (
+  $1::uuid, $2::text, $3::int, @schema.engine_now(), @schema.engine_now(),
+  @schema.engine_now() + make_interval(secs => $4::float8 / 1000), $5::text[], $6::text[]
+)
+on conflict (id) do update set expires_at = excluded.expires_at
+returning extract(epoch from @schema.engine_now())::float8 * 1000 as at`;
 
 /**
- * A worker and its lease. Takes: id, host, pid, lease in ms, queues, definitions.
- * Each new worker gives blocked runs of its definitions one more try: it may have the code that they need. Others, which may
- * have blocked them, leave them to it for a second.
+ * Gives blocked runs of a new worker's definitions one more try: it may have the code that they need. Others, which may have
+ * blocked them, leave them to it for a second. Takes: worker id, definitions, the id after which to go on, limit. Locks those runs, in the
+ * order of ids. Returns: the last of them and their number.
  */
-const registerWorker = `
-with registered as (
-  insert into @schema.worker (id, host, pid, started_at, heartbeat_at, expires_at, queues, definitions)
-  values (
-    $1::uuid, $2::text, $3::int, @schema.engine_now(), @schema.engine_now(),
-    @schema.engine_now() + make_interval(secs => $4::float8 / 1000), $5::text[], $6::text[]
-  )
-  on conflict (id) do update set expires_at = excluded.expires_at
+const unblockRuns = `
+with target as (
+  select r.id
+  from @schema.run r
+  where r.status = 'blocked'
+    and r.id > $3::uuid
+    and ${isOneOf('r', '$2')}
+  order by r.id
+  limit $4::int
+  for no key update
 ),
 unblocked as (
   update @schema.run r
@@ -21,21 +33,12 @@ unblocked as (
     ready_at = @schema.engine_now(),
     worker_id = $1::uuid,
     epoch = r.epoch + 1
-  where r.status = 'blocked'
-    and r.workflow || '@' || r.version = any($6::text[])
+  from target
+  where r.id = target.id
+  returning r.id
 )
-select extract(epoch from @schema.engine_now())::float8 * 1000 as at`;
-
-/** The first claimable run of a queue. Not to be asked for by `exists`, for the reason that headOfQueues gives. */
-const FIRST_READY = (queue: string, definitions: string) => `
-      select r.id
-      from @schema.run r
-      where r.queue = ${queue}
-        and r.ready_at is not null
-        and not r.paused
-        and ${isOneOf('r', definitions)}
-      order by ${urgency('r')}, r.id
-      limit 1`;
+select count(*)::int as runs, max(id::text) as last_id
+from unblocked`;
 
 /**
  * A worker's regular look: the only statement of an idle one. Renews the lease while it is valid, when asked to.
@@ -60,14 +63,14 @@ select
   exists (
     select
     from unnest((select $2::text[])) as queue(name)
-    cross join lateral (${FIRST_READY('queue.name', '$3')}) head
+    cross join lateral (${readyDefinitions('queue.name', '$3')}) definition
     where queue.name not in (${GATED_QUEUES})
   ) as ready,
   (
     select coalesce(json_agg(json_build_object(
       'queue', q.name,
       'perWorker', (${limitsOf('q')} ->> 'concurrencyPerWorker')::int,
-      'ready', not q.paused and (${FIRST_READY('q.name', '$3')}) is not null
+      'ready', not q.paused and exists (${readyDefinitions('q.name', '$3')})
     )), '[]')
     from @schema.queue q
     where q.name = any($2::text[])
@@ -112,23 +115,27 @@ with expired as (
   for update skip locked
 ),
 lost as (
-  select r.id, r.status = 'running' as was_running,
-    (select coalesce(max(h.seq), 0) from @schema.history h where h.run_id = r.id) as last_seq
+  select r.id, r.status = 'running' as was_running
   from @schema.run r
-  join expired on expired.id = r.worker_id
+  -- As a list, not a join: the planner would read the runs of all workers for it.
+  where r.worker_id = any(array(select id from expired))
   order by was_running desc, r.id
   limit $1::int
   for no key update of r skip locked
+),
+judged as materialized (
+  select lost.*, (select coalesce(max(h.seq), 0) from @schema.history h where h.run_id = lost.id) as last_seq
+  from lost
 )
 update @schema.run r
 set status = case when was_running then 'pending' else r.status end,
   ready_at = case when was_running then @schema.engine_now() else r.ready_at end,
   worker_id = null,
   epoch = r.epoch + was_running::int,
-  recoveries = case when not was_running then r.recoveries when lost.last_seq > r.recovered_seq then 1 else r.recoveries + 1 end,
-  recovered_seq = case when was_running then lost.last_seq else r.recovered_seq end
-from lost
-where r.id = lost.id
+  recoveries = case when not was_running then r.recoveries when judged.last_seq > r.recovered_seq then 1 else r.recoveries + 1 end,
+  recovered_seq = case when was_running then judged.last_seq else r.recovered_seq end
+from judged
+where r.id = judged.id
 returning ${WOKEN}`;
 
 /** Locks expired workers, but for those that are just writing or being removed. Returns: their ids. */
@@ -210,6 +217,7 @@ returning r.id, case when r.ready_at is not null then r.queue end as ready_on`;
 
 export const workerStatements = {
   registerWorker,
+  unblockRuns,
   beat,
   takeOver,
   lockExpired,
