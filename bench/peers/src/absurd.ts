@@ -23,7 +23,8 @@ select count(*) filter (where state = 'sleeping')::int as waiting, count(*) filt
 from absurd.t_parents
 where task_name = 'parked'`;
 
-const SCHEMA = new URL('../../../absurd-0.4.0.sql', import.meta.url);
+/** Its npm package has no tables: they are in `sql/absurd.sql` of its repository, of the release that the SDK is of. */
+const SCHEMA = process.env['ABSURD_SQL'];
 
 export async function open(url: string, role: Role): Promise<System> {
   doomed.hangs = role.hangs;
@@ -61,6 +62,7 @@ export async function open(url: string, role: Role): Promise<System> {
 async function install(pool: pg.Pool): Promise<void> {
   const { rows } = await pool.query<{ exists: boolean }>(`select to_regnamespace('absurd') is not null as exists`);
   if (rows[0]!.exists) return;
+  if (!SCHEMA) throw new Error('Its tables are missing: ABSURD_SQL must name the absurd.sql of release 0.4.0');
   await pool.query(await readFile(SCHEMA, 'utf8'));
   for (const queue of ['parents', 'children']) await pool.query('select absurd.create_queue($1)', [queue]);
 }
