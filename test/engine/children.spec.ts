@@ -842,7 +842,6 @@ describe('children', () => {
       async (how) => {
         const root = await app.orchestrator.start(StartsItselfWorkflow, how);
         await until('the chain has 100 runs', async () => lengthOf(await app.orchestrator.tree(root.id)) === 100);
-        const family = await app.orchestrator.list({ workflow: 'starts-itself', status: 'failed' });
         await until(
           'all have ended',
           async () =>
@@ -850,6 +849,7 @@ describe('children', () => {
               .items.length === 0,
         );
 
+        const family = await app.orchestrator.list({ workflow: 'starts-itself', status: 'failed' });
         expect(lengthOf(await app.orchestrator.tree(root.id))).toBe(100);
         expect(family.items[0]).toMatchObject({ depth: 100 });
       },
