@@ -557,7 +557,7 @@ describe('code that no longer matches the history (scenario 4)', () => {
     await ctx.step('charge', () => bodies.push('charge'));
     await ctx.step('charge', () => bodies.push('charge#2'));
     await children.start(child, undefined, { ref: 'mail' });
-    await ctx.sleep('300ms');
+    await ctx.sleep('1s');
     await ctx.step('ship', () => bodies.push('ship'));
     return 'shipped';
   };

@@ -571,13 +571,16 @@ describe('goTo', () => {
   });
 });
 
+/** Long enough to be seen waiting on a busy machine, where that is looked for. */
+let napMs = 300;
+
 const CustomerLookup = workflow<string, { name: string }>('customer-lookup', async ({ ctx }, id) => {
-  await ctx.sleep(300);
+  await ctx.sleep(napMs);
   return { name: `customer of ${id}` };
 });
 
 const InventoryCheck = workflow<string, number>('inventory-check', async ({ ctx }, id) => {
-  await ctx.sleep(300);
+  await ctx.sleep(napMs);
   if (id === 'sold out') throw new RangeError('sold out');
   return 7;
 });
@@ -603,7 +606,7 @@ class EnrichingWorkflow {
 
   @Step({ parallel: 'enrich' })
   async nap(): Promise<string> {
-    await this.ctx.sleep(300);
+    await this.ctx.sleep(napMs);
     return 'rested';
   }
 
@@ -628,7 +631,12 @@ class EnrichingWorkflow {
 const ENRICHING = [EnrichingWorkflow, CustomerLookup, InventoryCheck];
 
 describe('A parallel group', () => {
+  beforeEach(() => {
+    napMs = 300;
+  });
+
   it('39. has members that call children and wait, through a crash while all of them wait', async () => {
+    napMs = 2_000;
     const before = await start(...ENRICHING);
     const run = await before.orchestrator.start(EnrichingWorkflow, { id: 'a' });
     await until('all wait', async () => (await before.orchestrator.get(run.id)).waitingFor.length === 3);
@@ -773,6 +781,7 @@ describe('A parallel group', () => {
   });
 
   it('is cancelled with its run', async () => {
+    napMs = 2_000;
     const before = await start(...ENRICHING);
     const run = await before.orchestrator.start(EnrichingWorkflow, { id: 'a' });
     await until('all wait', async () => (await before.orchestrator.get(run.id)).waitingFor.length === 3);
