@@ -3,7 +3,7 @@
 // closing line over all passes.
 //
 // CI_EMBEDDED_TESTS: a jest path pattern for the embedded pass; `none` leaves it out. Default: all tests.
-// CI_TIME_LIMIT_S:   when the time is up, what still runs is killed and counts as one failure. Default: 2700.
+// CI_TIME_LIMIT_S:   when the time is up, what still runs is killed and counts as one failure. Default: 4200.
 import { spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -14,7 +14,7 @@ import { findPostgres } from './find-postgres.mjs';
 
 // Once is enough for what is the same in every pass.
 const HAS_ITS_OWN_SERVER = '--testPathIgnorePatterns=/database-crash.spec';
-const deadline = Date.now() + Number(process.env.CI_TIME_LIMIT_S ?? 2700) * 1_000;
+const deadline = Date.now() + Number(process.env.CI_TIME_LIMIT_S ?? 4200) * 1_000;
 const embeddedTests = process.env.CI_EMBEDDED_TESTS ?? '';
 const folder = mkdtempSync(join(tmpdir(), 'ci-'));
 const passes = [];
