@@ -160,6 +160,7 @@ export class SignalBuffer {
   }
 }
 
+/** A copy for those who waited when it was sent is not for one that never waits. */
 function mayTake(wait: SignalTaker, { name, forWaits, sentAt }: BufferedSignal): boolean {
-  return wait.signal === name && (!forWaits || wait.askedAt <= sentAt);
+  return wait.signal === name && (!forWaits || (!wait.takesWhatIsThere && wait.askedAt <= sentAt));
 }
