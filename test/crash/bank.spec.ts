@@ -90,7 +90,7 @@ describe('A bank whose workers are killed at random', () => {
     const bodies = victims.flatMap(({ events }) => events.filter(({ event }) => event === 'began'));
     expect(bodies.length).toBeGreaterThan(new Set(bodies.map(({ runId }: WorkerEvent) => runId)).size);
     expect(victims.length).toBeGreaterThan(WORKERS);
-  }, 120_000);
+  }, 300_000);
 });
 
 interface Entry {
