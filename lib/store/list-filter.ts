@@ -1,6 +1,5 @@
 import { types } from 'node:util';
 import type { SelectQueryBuilder } from 'typeorm';
-import { v7 as uuid } from 'uuid';
 import type { DatabaseClock } from '../engine/clock.js';
 import { ValidationError } from '../engine/errors.js';
 import { RUN_STATUSES, type RunStatus } from '../engine/run.js';
@@ -9,6 +8,7 @@ import { attributesProblem } from '../engine/start-options.js';
 import type { ListFilter } from '../engine/run-queries.js';
 import type { RunEntity } from './entities/run.entity.js';
 import { isUuid } from './is-uuid.js';
+import { leastIdAt } from './least-id.js';
 import { attributesToRow } from './rows.js';
 
 /** Two hosts' clocks may differ so much, and a list by times is still complete. */
@@ -68,15 +68,11 @@ function applyIdRange(
   if (createdAfter) {
     // In a test bed the database's clock has been moved on, the further the later.
     const aheadMs = Math.max(0, clock.aheadMs());
-    const firstId = leastIdOf(createdAfter.getTime() - aheadMs - CLOCK_TOLERANCE_MS);
+    const firstId = leastIdAt(createdAfter.getTime() - aheadMs - CLOCK_TOLERANCE_MS);
     query.andWhere('run.id >= :firstId', { firstId });
   }
   if (createdBefore)
-    query.andWhere('run.id < :lastId', { lastId: leastIdOf(createdBefore.getTime() + CLOCK_TOLERANCE_MS) });
-}
-
-function leastIdOf(msecs: number): string {
-  return uuid({ msecs: Math.max(0, msecs), random: new Uint8Array(16), seq: 0 });
+    query.andWhere('run.id < :lastId', { lastId: leastIdAt(createdBefore.getTime() + CLOCK_TOLERANCE_MS) });
 }
 
 function applySearch(query: SelectQueryBuilder<RunEntity>, search: string): void {

@@ -1,8 +1,8 @@
-import { v7 as uuid } from 'uuid';
 import type { DatabaseClock } from '../engine/clock.js';
 import { StartLimitError } from '../engine/errors.js';
 import { fromSqlText, toSqlText } from '../engine/serialization.js';
 import type { Run } from './database.js';
+import { leastIdAt } from './least-id.js';
 import type { Statements } from './statements/all.js';
 
 /** Ids carry the time of the host that made them; of one whose clock is further behind, starts are not counted. */
@@ -42,11 +42,7 @@ export class StartLimiter {
     const refused = new Map<T, StartLimitError>();
     if (!this.limit) return refused;
     const { limit, perMs } = this.limit;
-    const leastId = uuid({
-      msecs: Math.max(0, this.clock.now() - perMs - CLOCK_TOLERANCE_MS),
-      random: new Uint8Array(16),
-      seq: 0,
-    });
+    const leastId = leastIdAt(this.clock.now() - perMs - CLOCK_TOLERANCE_MS);
     const rows = await run<{ tenant: string; starts: number; earliest: number | null }>(this.sql.countStarts, [
       tenantsOf(runs),
       perMs,
