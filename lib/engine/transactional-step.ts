@@ -14,8 +14,8 @@ const COLLISION_PAUSE_MS = { first: 10, longest: 500 };
  * only after it the code receives the outcome. Nothing else is delivered meanwhile.
  * Invariant: the body's writes are there if and only if the outcome is, and the code goes on only if both are.
  * What could break it, each of them a test: a crash before, in and after the commit; a commit whose reply is lost; an
- * attempt that timed out, was cancelled or belongs to another worker by now; an entry before this one that is not
- * durable yet; a late wake-up of all of these.
+ * attempt that timed out, was cancelled or belongs to another worker by now, and whose body goes on to write; an entry
+ * before this one that is not durable yet; a late wake-up of all of these.
  */
 export class TransactionalStepCommand extends StepCommand {
   private transaction: OpenTransaction | undefined;
@@ -25,9 +25,14 @@ export class TransactionalStepCommand extends StepCommand {
 
   protected override async perform(attempt: RunningAttempt, context: StepContext): Promise<unknown> {
     const transaction = await this.transactions.begin();
-    if (attempt.isOver) return transaction.rollback();
+    if (attempt.isOver) return transaction.abandon();
     this.transaction = attempt.transaction = transaction;
-    return await super.perform(attempt, context);
+    try {
+      return await super.perform(attempt, context);
+    } catch (error) {
+      transaction.rollback();
+      throw error;
+    }
   }
 
   protected override complete(outcome: OutcomeDraft): void {
@@ -36,18 +41,18 @@ export class TransactionalStepCommand extends StepCommand {
   }
 
   protected override failAttempt(error: unknown): void {
-    this.rollBack();
+    this.abandon();
     this.undone(error, 'body');
   }
 
   protected override fail(error: unknown): void {
-    this.rollBack();
+    this.abandon();
     super.fail(error);
   }
 
   protected override release(): void {
     clearTimeout(this.pause);
-    this.rollBack();
+    this.abandon();
     this.setCommitting(false);
     super.release();
   }
@@ -83,8 +88,8 @@ export class TransactionalStepCommand extends StepCommand {
     this.pause = setTimeout(() => this.startAttempt(), pause);
   }
 
-  private rollBack(): void {
-    this.transaction?.rollback();
+  private abandon(): void {
+    this.transaction?.abandon();
     this.transaction = undefined;
   }
 

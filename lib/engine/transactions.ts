@@ -30,6 +30,11 @@ export interface OpenTransaction {
   readonly manager: StepManager;
   /** Records the outcome in it, under the run's epoch, and commits both. Throws when nothing of it was kept. */
   commit(write: OutcomeWrite): Promise<CommitEnd>;
-  /** Ends it, whatever it is doing. Never throws; without effect once it commits. */
+  /** The body has ended and nothing of it is kept. Never throws; without effect once it commits or is abandoned. */
   rollback(): void;
+  /**
+   * Ends it, whatever it is doing, although the body may go on: what that still writes fails. Never throws; without effect
+   * once it commits or is rolled back.
+   */
+  abandon(): void;
 }

@@ -94,6 +94,13 @@ class AppTransaction implements OpenTransaction {
     void this.undo();
   }
 
+  /** Never by ROLLBACK: what a body writes behind that, before the connection is given back, would be kept. */
+  abandon(): void {
+    if (!this.isOpen) return;
+    this.isOpen = false;
+    void (this.state.readyForQuery ? this.close() : this.interrupt());
+  }
+
   /** False when the run is another worker's now; then, and when it throws, everything is rolled back. */
   private async record({ epoch, outcome, runId }: OutcomeWrite): Promise<boolean> {
     let isOurs = false;
@@ -154,6 +161,8 @@ class AppTransaction implements OpenTransaction {
     try {
       const { localPort } = connection.stream;
       if (localPort !== undefined) await this.database.run(this.sql.cancelStatement, [processID, localPort]);
+    } catch {
+      // The database is away, or the engine is closed: the end of the connection has to do.
     } finally {
       await this.close();
     }

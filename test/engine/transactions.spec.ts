@@ -1,3 +1,6 @@
+import { once } from 'node:events';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+
 import { Injectable } from '@nestjs/common';
 import pg from 'pg';
 import {
@@ -336,6 +339,32 @@ describe('A transactional step', () => {
     });
     await sql.query('commit');
     expect(await entries()).toEqual(['attempt 2']);
+  });
+
+  it('24. that timed out writes nothing any more, although its body goes on while it is rolled back', async () => {
+    const late: unknown[] = [];
+    const Work = workflow('late-writes', ({ ctx }) =>
+      ctx.step(
+        'write',
+        async ({ attempt, signal }) => {
+          if (attempt === 2) return;
+          const { manager } = ctx;
+          await once(signal, 'abort');
+          for (let no = 0; no < 20; no++) {
+            late.push(manager.query(`insert into entry (what) values ('late ${no}')`).catch((error: unknown) => error));
+            await nextTurn();
+          }
+        },
+        { transactional: true, timeout: 100, retry: AT_ONCE },
+      ),
+    );
+    const { orchestrator } = await start({ providers: [Work] });
+
+    await orchestrator.execute(Work, undefined);
+    await until('the first body has ended', () => late.length === 20);
+
+    for (const end of await Promise.all(late)) expect(end).toBeInstanceOf(Error);
+    expect(await entries()).toEqual([]);
   });
 
   it('of a run that is cancelled, or of a branch that is left behind, is rolled back', async () => {
