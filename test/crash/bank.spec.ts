@@ -7,7 +7,7 @@ import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { until } from '../support/until.js';
 import { killWorkers, type WorkerEvent, WorkerProcess } from '../support/worker-process.js';
 
-const ACCOUNTS = 50;
+const ACCOUNTS = 200;
 const TRANSFERS = 1_000;
 const WORKERS = 3;
 const OPENING_BALANCE = 1_000;
@@ -55,7 +55,7 @@ describe('A bank whose workers are killed at random', () => {
           options: { worker: { concurrency: 25, lease: 1_000, pollInterval: 100, maxRecoveries: 1_000 } },
         });
         victims.push(worker);
-        await delay(300 + upTo(2_000), undefined, { signal: over.signal }).catch(() => {});
+        await delay(300 + upTo(5_000), undefined, { signal: over.signal }).catch(() => {});
         await worker.kill();
       }
     };
