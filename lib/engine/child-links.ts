@@ -208,9 +208,13 @@ export class ChildLinks {
     return this.listeners.size > 0;
   }
 
+  /**
+   * One that comes when the run's own time is over is too late: the run hears of that instead. An end that is told in this
+   * process has no time of its own yet; if it was early enough, the look before the expiry finds it.
+   */
   ended(end: RunEnd): void {
     const link = this.byId.get(end.id);
-    if (!link || link.end) return;
+    if (!link || link.end || this.execution.isTooLateAt(end.endedAt)) return;
     link.end = end;
     link.status = end.status;
     const listeners = this.listeners.get(end.id);

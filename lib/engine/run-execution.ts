@@ -185,6 +185,11 @@ export class RunExecution {
     return this.ending.isUndoing ? null : this.run.deadline;
   }
 
+  /** Whether the time for its code was over by then; null: by now. */
+  isTooLateAt(time: number | null): boolean {
+    return this.deadline !== null && this.deadline <= (time ?? this.clock.now());
+  }
+
   get cleanUpEnd(): number | null {
     if (!this.cancelledWith || this.ending.isUndoing) return null;
     return this.run.cancel!.at + this.definition.cancelTimeoutMs;

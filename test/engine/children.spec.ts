@@ -1,3 +1,5 @@
+import { setTimeout as delay } from 'node:timers/promises';
+
 import type { Provider } from '@nestjs/common';
 import {
   type CallOptions,
@@ -23,6 +25,7 @@ import {
   WorkflowNotRegisteredError,
 } from 'nestjs-orchestration';
 
+import type { EngineHost } from '../../lib/nest/engine-host.js';
 import { Barrier } from '../support/barrier.js';
 import { closeApps, startApp, type TestApp } from '../support/app.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
@@ -784,6 +787,27 @@ describe('children', () => {
       }
       const rest = (await childrenOf(run.id)).filter(({ ref }) => ref !== 'called');
       expect(rest.map(({ status }) => status)).toEqual(['waiting', 'waiting']);
+    });
+
+    it("one deadline ends parent and child: that the child's end is noticed first changes nothing (scenario 42)", async () => {
+      const slow = await start({ worker: { queues: ['slow'] } });
+      const { store } = await slow.context.get<EngineHost>('EngineHost:', { strict: false }).engine();
+      const loadEnds = store.loadEnds.bind(store);
+      store.loadEnds = async (runIds) => {
+        const ends = await loadEnds(runIds);
+        await delay(100);
+        return ends;
+      };
+      scripts.set('calls endless', ({ children }) => children.call(EndlessWorkflow, undefined));
+      const runs = await slow.orchestrator.startMany(
+        ParentWorkflow,
+        Array.from({ length: 10 }, () => ({ input: 'calls endless', timeout: 150, queue: 'slow' })),
+      );
+      await Promise.allSettled(runs.map((run) => run.result({ timeout: '30s' })));
+
+      const ends = await Promise.all(runs.map(({ id }) => slow.orchestrator.get(id)));
+      expect(ends).toMatchObject(runs.map(() => ({ error: { name: 'RunTimeoutError' } })));
+      await slow.close();
     });
 
     it('detached children go on when their parent is cancelled, the others are cancelled with it', async () => {
