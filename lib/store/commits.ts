@@ -57,17 +57,15 @@ export class Commits {
 
   /** One statement. */
   async write(run: Run, writes: readonly RunWrite[], placement: Placement): Promise<CommitResult> {
-    const rows = await run<CommitRow>(this.sql.commitWrites, [
+    const children = writes.flatMap((write) => write.children.map((child) => childToRow(child, this.serializer)));
+    const rows = await run<CommitRow>(children.length ? this.sql.commitWithChildren : this.sql.commitWrites, [
       ...WRITES.parameters([...writes.map(writeToRow), ...parentsToWake(writes).map(toBeWokenRow)]),
       ...OUTCOMES.parameters(
         writes.flatMap((write) => write.outcomes.map((outcome) => outcomeToRow(write.runId, outcome))),
       ),
-      ...CHILDREN.parameters(
-        writes.flatMap((write) => write.children.map((child) => childToRow(child, this.serializer))),
-      ),
       placement.workerId ?? null,
-      placement.definitions.map(toSqlText),
       placement.resident,
+      ...(children.length ? [...CHILDREN.parameters(children), placement.definitions.map(toSqlText)] : []),
     ]);
     const result = toCommitResult(rows, writes);
     this.clock.synchronise(result.at);

@@ -67,13 +67,14 @@ export const CHILDREN = new RowSet({
 
 const epochs = '$2';
 const outcomesAt = 1 + WRITES.width;
-const childrenAt = outcomesAt + OUTCOMES.width;
+const after = outcomesAt + OUTCOMES.width;
+const [workerId, residents] = [`$${after}`, `$${after + 1}`];
+const childrenAt = after + 2;
 const childIds = `$${childrenAt}`;
-const after = childrenAt + CHILDREN.width;
-const [workerId, definitions, residents] = [`$${after}`, `$${after + 1}`, `$${after + 2}`];
+const definitions = `$${childrenAt + CHILDREN.width}`;
 
 /**
- * Group commit: the writes of many runs as one statement.
+ * Group commit: the writes of many runs as one statement. Most make no children, and are spared the parts for those.
  *
  * locked: every run that is written or that the end of one may wake, in the order of ids everywhere, so that commits do
  *   not deadlock with each other; and their latest versions, which a plain read under READ COMMITTED does not give.
@@ -85,6 +86,7 @@ const [workerId, definitions, residents] = [`$${after}`, `$${after + 1}`, `$${af
  *   watches a run may have begun to while this statement waited for that run's lock; plain reads and updates of this
  *   statement would not see it, so those are functions (see the migration).
  * change: a run may be written and woken in one statement, and PostgreSQL updates a row once at most; so both are joined.
+ *   Materialized: merged into the update, each use of a column would be a copy of its expression, subqueries included.
  *
  * The sets are derived from each other by filters, with few joins: the planner takes each for a handful of rows, and its
  * nested loops over two sets of hundreds would take longer than all the rest.
@@ -95,7 +97,7 @@ const [workerId, definitions, residents] = [`$${after}`, `$${after + 1}`, `$${af
  * woken, or did not move as asked. Of the others their number says enough, so that the reply to hundreds is a few rows; only
  * when some writes are not owned are all that are listed.
  */
-const commitWrites = `
+const groupCommit = (children: NewChildren) => `
 with locked as (
   select w.*, r.epoch as stored_epoch, r.write_no as stored_write_no, r.status, r.wakes, r.worker_id, r.queue, r.paused,
     r.cancel_requested_at, r.cancel_reason, r.watched,
@@ -124,36 +126,7 @@ recorded as (
   from ${OUTCOMES.unnest('h', outcomesAt)}
   join owned on owned.id = h.run_id
   on conflict (run_id, seq) do nothing
-),
-new_child as (
-  select * from ${CHILDREN.unnest('c', childrenAt)}
-),${headOfQueues('new_child', definitions)},${aliveWorker(workerId, `(exists (select from new_child where eager) or cardinality(${residents}::uuid[]) > 0)`)},
-placed as (
-  select c.*, ${BEGINS('c')} as begins, @schema.engine_now() as now
-  from new_child c
-  join owned on owned.id = c.parent_id
-  left join head on head.queue = c.queue
-  where owned.cancel_requested_at is null or c.shielded
-),
-child as (
-  insert into @schema.run (
-    id, workflow, version, status, queue, priority, tenant, label, attributes, input, input_digest, context, trace, deadline,
-    parent_id, root_id, depth, ref, scope, awaited, cascades, closes_with_parent,
-    gated, epoch, worker_id, ready_at, created_at, started_at
-  )
-  select id, workflow, version, case when begins then 'running' else 'pending' end,
-    queue, priority, tenant, label, attributes::jsonb, input, input_digest, context, trace,
-    least(to_timestamp(deadline / 1000), now + make_interval(secs => timeout_ms / 1000)),
-    parent_id, root_id, depth, ref, scope, awaited, cascades, closes_with_parent,
-    queue in (${GATED_QUEUES}), begins::int,
-    case when begins then ${workerId}::uuid end,
-    case when not begins then now end,
-    now,
-    case when begins then now end
-  from placed
-  on conflict do nothing
-  returning id, status, deadline
-),
+),${children.asked}${aliveWorker(workerId, `(${children.needWorker}cardinality(${residents}::uuid[]) > 0)`)},${children.made}
 ended as (
   select * from owned
   where move in ('completed', 'failed', 'cancelled')
@@ -165,7 +138,7 @@ wake as (
   union
   select watcher.id from ended cross join lateral @schema.watchers_of(ended.id) as watcher(id) where ended.watched
 ),
-change as (
+change as materialized (
   select j.*, j.moves and j.has_state as sets_state, case when j.moves then j.attributes end as new_attributes,
     case
       when j.moves and j.move in ('completed', 'failed', 'cancelled', 'blocked') and not j.interrupted then j.move
@@ -226,14 +199,61 @@ from changed
 where woken
 union all
 select 'woken', id, status, wakes, epoch, queue, worker_id, null, null, null, null, null
-from watcher
+from watcher${children.rows}`;
+
+/** The parts of the group commit for new children: PostgreSQL starts and ends each part of a statement, used or not. */
+interface NewChildren {
+  asked: string;
+  /** The beginning of a condition. */
+  needWorker: string;
+  made: string;
+  rows: string;
+}
+
+const NO_CHILDREN: NewChildren = { asked: '', needWorker: '', made: '', rows: '' };
+
+const CHILDREN_OF_WRITES: NewChildren = {
+  asked: `
+new_child as (
+  select * from ${CHILDREN.unnest('c', childrenAt)}
+),${headOfQueues('new_child', definitions)},`,
+  needWorker: 'exists (select from new_child where eager) or ',
+  made: `
+placed as (
+  select c.*, ${BEGINS('c')} as begins, @schema.engine_now() as now
+  from new_child c
+  join owned on owned.id = c.parent_id
+  left join head on head.queue = c.queue
+  where owned.cancel_requested_at is null or c.shielded
+),
+child as (
+  insert into @schema.run (
+    id, workflow, version, status, queue, priority, tenant, label, attributes, input, input_digest, context, trace, deadline,
+    parent_id, root_id, depth, ref, scope, awaited, cascades, closes_with_parent,
+    gated, epoch, worker_id, ready_at, created_at, started_at
+  )
+  select id, workflow, version, case when begins then 'running' else 'pending' end,
+    queue, priority, tenant, label, attributes::jsonb, input, input_digest, context, trace,
+    least(to_timestamp(deadline / 1000), now + make_interval(secs => timeout_ms / 1000)),
+    parent_id, root_id, depth, ref, scope, awaited, cascades, closes_with_parent,
+    queue in (${GATED_QUEUES}), begins::int,
+    case when begins then ${workerId}::uuid end,
+    case when not begins then now end,
+    now,
+    case when begins then now end
+  from placed
+  on conflict do nothing
+  returning id, status, deadline
+),`,
+  rows: `
 union all
 select 'child', id, status, null, null, null, null, null, null, null, extract(epoch from deadline)::float8 * 1000, null
 from child
 union all
 select 'child', r.id, r.status, null, null, null, null, null, null, null, extract(epoch from r.deadline)::float8 * 1000, null
 from @schema.run r
-where r.id = any((select ${childIds}::uuid[])::uuid[])`;
+where r.id = any((select ${childIds}::uuid[])::uuid[])`,
+};
 
 /**
  * Own children whose end shall wake their parent from now on. Takes: parent id, child ids. Locks the children, in the order of ids.
@@ -310,7 +330,8 @@ where parent_id = $1::uuid
   and finished_at is null`;
 
 export const commitStatements = {
-  commitWrites,
+  commitWrites: groupCommit(NO_CHILDREN),
+  commitWithChildren: groupCommit(CHILDREN_OF_WRITES),
   awaitChildren,
   watchRuns,
   supersedeRuns,
