@@ -185,7 +185,9 @@ describe('60. a person answers', () => {
     const finished = await refusal(run.id, 'refund');
 
     expect(wrongName).toBeInstanceOf(InputNotPendingError);
-    expect(wrongName).toMatchObject({ status: 409, input: 'refnud', pending: ['refund'], runId: run.id });
+    expect(wrongName).toMatchObject({
+      ...{ code: 'INPUT_NOT_PENDING', status: 409, input: 'refnud', pending: ['refund'], runId: run.id },
+    });
     expect(String(wrongName)).toContain("It waits for 'refund'.");
     expect(unknown).toBeInstanceOf(RunNotFoundError);
     expect(noId).toBeInstanceOf(RunNotFoundError);
@@ -219,7 +221,8 @@ describe('a timeout', () => {
     const Late = workflow<number>('late', async ({ ctx }, timeout) => {
       const value = await ctx.waitForInput('a', { type: 'text', timeout, timeoutValue: undefined });
       const error: unknown = await ctx.waitForInput('b', { type: 'text', timeout }).catch((thrown: unknown) => thrown);
-      return { value, isTimeout: error instanceof InputTimeoutError, message: (error as Error).message };
+      const other = await ctx.waitForInput('c', { type: 'approval', timeout, timeoutValue: 'nobody' });
+      return { value, other, isTimeout: error instanceof InputTimeoutError, message: (error as Error).message };
     });
     const { orchestrator } = await startApp({ database, providers: [Late] });
     const runs = await Promise.all([0, -5, 300].map((timeout) => orchestrator.start(Late, timeout)));
@@ -228,6 +231,7 @@ describe('a timeout', () => {
 
     const after = (ms: number) => ({
       value: undefined,
+      other: 'nobody',
       isTimeout: true,
       message: expect.stringContaining(`Input 'b' was not answered within ${ms} ms. Catch`) as string,
     });
@@ -235,6 +239,7 @@ describe('a timeout', () => {
     expect(await orchestrator.history(runs[2]!.id)).toMatchObject([
       { kind: 'input', name: 'a', status: 'timeout', output: undefined, error: undefined },
       { kind: 'input', name: 'b', status: 'timeout' },
+      { kind: 'input', name: 'c', status: 'timeout' },
     ]);
     expect(await rowsOf(runs[2]!.id)).toEqual([]);
   });

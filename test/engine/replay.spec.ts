@@ -366,6 +366,27 @@ describe('what a race leaves behind', () => {
     expect(await app.orchestrator.result(run.id)).toBe('winner');
   });
 
+  it('is cancelled, too, where the first branch to end fails: the race ends by its error', async () => {
+    const slowChild = workflow('outrun-child', ({ ctx }) => ctx.sleep('1h'));
+    const failingFirst = workflow('failing-first', ({ ctx, children }) =>
+      ctx
+        .race({
+          child: () => children.call(slowChild, undefined),
+          broken: () => ctx.step('broken', failing, { retry: { maxAttempts: 1 } }),
+        })
+        .catch((error: unknown) => (error as Error).name),
+    );
+    const app = await start([failingFirst, slowChild]);
+    const run = await app.orchestrator.start(failingFirst, undefined);
+
+    expect(await run.result({ timeout: '10s' })).toBe('StepFailedError');
+
+    const statuses = async () => (await run.children()).items.map(({ status }) => status);
+    await until('the child is cancelled', async () => (await statuses()).join() === 'cancelled');
+    await rewindRun(database, run.id, EVERYTHING);
+    expect(await app.orchestrator.result(run.id)).toBe('StepFailedError');
+  });
+
   it('is the same for ctx.any, and for ctx.all and ctx.map when a branch fails', async () => {
     const slowChild = workflow('left-child', ({ ctx }) => ctx.sleep('1h'));
     const leaving = workflow('leaving-thrice', async ({ ctx, children }) => {

@@ -535,6 +535,27 @@ describe('a sleep of 30 days (scenario 58)', () => {
   });
 });
 
+describe('ctx.sleepUntil', () => {
+  it('sleeps until that time, to the millisecond', async () => {
+    const dated = workflow('dated', ({ ctx }, at: Date) => ctx.sleepUntil(at));
+    const { orchestrator } = await start([dated]);
+    const [late, soon] = [new Date(Date.now() + 3 * DAY_MS), new Date(Date.now() + 500)];
+
+    const sleeping = await orchestrator.start(dated, late);
+    const woken = await orchestrator.start(dated, soon);
+    await woken.result();
+    await until('it sleeps', async () => (await sleeping.status()) === 'waiting');
+
+    expect(await orchestrator.get(sleeping.id)).toMatchObject({
+      wakeAt: late,
+      waitingFor: [{ kind: 'timer', name: 'sleep', until: late }],
+    });
+    const { finishedAt } = await orchestrator.get(woken.id);
+    expect(finishedAt!.getTime()).toBeGreaterThanOrEqual(soon.getTime());
+    await sleeping.cancel();
+  });
+});
+
 describe('the context of a run', () => {
   it('tells what the run is, in its code and in its steps', async () => {
     const child = workflow({ name: 'telling-child', version: 3 }, ({ ctx }) => ctx.step('tell', () => facts(ctx)));

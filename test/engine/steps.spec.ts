@@ -10,6 +10,7 @@ import {
   StepFailedError,
   Workflow,
   type HistoryEntry,
+  type RetryOptions,
   type StepOptions,
 } from '../../lib/index.js';
 import { closeApps, startApp, type TestApp } from '../support/app.js';
@@ -94,6 +95,40 @@ describe('the retries of a step', () => {
     expect(after.wakeAt).toEqual(before.wakeAt);
     expect(bodies).toEqual(['call 1']);
     await orchestrator.cancel(id);
+  });
+
+  it('pause as long as their options say, spread by the jitter', async () => {
+    const failing = (name: string, retry: RetryOptions) =>
+      workflow(name, ({ ctx }) => ctx.step('call', () => Promise.reject(new Error('down')), { retry }));
+    const first = failing('after-the-first', { initialInterval: '1h', maxInterval: '2h', jitter: 0 });
+    const second = failing('after-the-second', {
+      ...{ initialInterval: 10, backoffCoefficient: 180_000, maxInterval: '2h', jitter: 0 },
+    });
+    const longest = failing('longest', { initialInterval: '3h', maxInterval: '2h', jitter: 0 });
+    const spread = failing('spread', { initialInterval: '1h', maxInterval: '2h', jitter: 0.5 });
+    const { orchestrator } = await start(first, second, longest, spread);
+    const pausesOf = async (failingOne: typeof first, count: number): Promise<number[]> => {
+      const runs = await orchestrator.startMany(
+        failingOne,
+        Array.from({ length: count }, () => ({ input: undefined })),
+      );
+      const pauses: number[] = [];
+      for (const run of runs) {
+        await until('it waits long', async () => (await run.status()) === 'waiting');
+        const { startedAt, wakeAt } = await orchestrator.get(run.id);
+        pauses.push((wakeAt!.getTime() - startedAt!.getTime()) / 3_600_000);
+        await run.cancel();
+      }
+      return pauses;
+    };
+
+    const exact = [...(await pausesOf(first, 1)), ...(await pausesOf(second, 1)), ...(await pausesOf(longest, 1))];
+    const jittered = await pausesOf(spread, 12);
+
+    expect(exact.map((hours) => Math.floor(hours * 100) / 100)).toEqual([1, 0.5, 2]);
+    expect(Math.min(...jittered)).toBeGreaterThanOrEqual(0.5);
+    expect(Math.max(...jittered)).toBeLessThan(1.51);
+    expect(Math.max(...jittered) - Math.min(...jittered)).toBeGreaterThan(0.05);
   });
 
   it('stop at once at what another attempt would not mend (scenario 8)', async () => {
@@ -288,9 +323,11 @@ describe('the deadline of a run', () => {
     await expect(run.result({ timeout: '10s' })).rejects.toThrow(/did not end by its deadline/);
 
     expect(aborted).toBeDefined();
-    expect(await orchestrator.get(run.id)).toMatchObject({
+    const ended = await orchestrator.get(run.id);
+    const deadline = new Date(ended.createdAt.getTime() + 200);
+    expect(ended).toMatchObject({
       status: 'failed',
-      error: { name: 'RunTimeoutError', code: 'RUN_TIMEOUT' },
+      error: { name: 'RunTimeoutError', code: 'RUN_TIMEOUT', runId: run.id, deadline },
     });
     expect(await orchestrator.history(run.id)).toEqual([]);
   });
@@ -496,6 +533,54 @@ describe('a step method', () => {
       'Ledger.book',
       'close the books',
     ]);
+  });
+
+  it('takes the options that an inline step takes', async () => {
+    const attempts: Record<string, number> = {};
+    const fail = (name: string) => {
+      attempts[name] = (attempts[name] ?? 0) + 1;
+      return Promise.reject(new Declined(name));
+    };
+    class Declined extends Error {}
+    @Workflow('declining')
+    class DecliningWorkflow {
+      async run(): Promise<string[]> {
+        const begun = [this.slow(), this.retried(), this.named(), this.asked(), this.once()];
+        const ends = await Promise.allSettled(begun);
+        return ends.map((end) => (end.status === 'rejected' ? (rootCause(end.reason) as Error).name : 'ended'));
+      }
+
+      @Step({ timeout: '20ms', retry: { maxAttempts: 1 } })
+      slow(): Promise<never> {
+        return new Promise(() => {});
+      }
+
+      @Step({ retry: { ...AT_ONCE, maxAttempts: 4 } })
+      retried(): Promise<never> {
+        return fail('retried');
+      }
+
+      @Step({ retry: AT_ONCE, nonRetryable: [Declined] })
+      named(): Promise<never> {
+        return fail('named');
+      }
+
+      @Step({ retry: AT_ONCE, retryIf: () => false })
+      asked(): Promise<never> {
+        return fail('asked');
+      }
+
+      @Step({ atMostOnce: true })
+      once(): Promise<never> {
+        return fail('once');
+      }
+    }
+    const { orchestrator } = await start(DecliningWorkflow);
+
+    const ends = await orchestrator.execute(DecliningWorkflow, undefined as never);
+
+    expect(ends).toEqual(['StepTimeoutError', 'Declined', 'Declined', 'Declined', 'Declined']);
+    expect(attempts).toEqual({ retried: 4, named: 1, asked: 1, once: 1 });
   });
 
   it('is a plain method outside a run', async () => {

@@ -150,7 +150,8 @@ describe('a payload', () => {
       expect.objectContaining({
         code: 'PAYLOAD',
         path: 'value.order.notes[1]',
-        bytes: expect.any(Number) as unknown,
+        bytes: JSON.stringify(tooLarge).length,
+        problem: `${JSON.stringify(tooLarge).length} bytes (the limit is 2097152)`,
       }) as Error,
     );
   });
@@ -274,6 +275,15 @@ describe('a retry policy', () => {
     expect([1, 2, 3, 6, 7, 8, 5_000].map((attempt) => backoffMs(policy, attempt, 0.5))).toEqual([
       1_000, 2_000, 4_000, 32_000, 60_000, 60_000, 60_000,
     ]);
+    expect([0, 1].map((random) => backoffMs(policy, 1, random))).toEqual([800, 1_200]);
+  });
+
+  it('multiplies each pause by its own coefficient, up to its own longest one', () => {
+    const policy = toRetryPolicy({ initialInterval: '2s', backoffCoefficient: 3, maxInterval: '1h', jitter: 0 });
+
+    expect([1, 2, 3, 7, 8].map((attempt) => backoffMs(policy, attempt, 0.9))).toEqual([
+      2_000, 6_000, 18_000, 1_458_000, 3_600_000,
+    ]);
   });
 
   it('takes an option that is undefined as one that is not given', () => {
@@ -284,9 +294,9 @@ describe('a retry policy', () => {
   });
 
   it('spreads a pause by the jitter to either side', () => {
-    const policy = toRetryPolicy({ initialInterval: '10s', jitter: 0.2 });
+    const policy = toRetryPolicy({ initialInterval: '10s', jitter: 0.5 });
 
-    expect([0, 0.5, 1].map((random) => backoffMs(policy, 1, random))).toEqual([8_000, 10_000, 12_000]);
+    expect([0, 0.5, 1].map((random) => backoffMs(policy, 1, random))).toEqual([5_000, 10_000, 15_000]);
   });
 
   it('has a pause for every attempt, however many there were', () => {
@@ -320,10 +330,15 @@ describe('a retry policy', () => {
     ['NonRetryableError', new NonRetryableError('x'), false],
     ['a subclass of NonRetryableError with a code of its own', new OutOfStock('x'), false],
     ['a result that cannot be stored', new PayloadError('x', 'y', 'z'), false],
+    ['HTTP 302', new HttpException('x', 302), true],
     ['HTTP 400', new BadRequestException(), false],
+    ['HTTP 404', new HttpException('x', 404), false],
     ['HTTP 408', new HttpException('x', 408), true],
+    ['HTTP 409', new HttpException('x', 409), false],
+    ['HTTP 422', new HttpException('x', 422), false],
     ['HTTP 425', new HttpException('x', 425), true],
     ['HTTP 429', new HttpException('x', 429), true],
+    ['HTTP 499', new HttpException('x', 499), false],
     ['HTTP 500', new InternalServerErrorException(), true],
   ])('after %s another attempt makes sense: %p (last column)', (_, error, expected) => {
     expect(isRetryable(error)).toBe(expected);

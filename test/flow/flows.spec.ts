@@ -685,7 +685,7 @@ describe('A parallel group', () => {
         return this.children.call(Endless, undefined, { ref: 'endless' });
       }
 
-      @Step({ parallel: 'all' })
+      @Step({ parallel: 'all', onError: 'fail_fast' })
       timer(): Promise<void> {
         return this.ctx.sleep('365d');
       }
