@@ -172,7 +172,10 @@ describe('a worker that is told to end', () => {
     const run = await first.orchestrator.start(Slow, undefined);
     await stuck.reached();
 
+    const closedAt = performance.now();
     await first.close();
+    // Not after the 20 s that a shutdown may take by default.
+    expect(performance.now() - closedAt).toBeLessThan(10_000);
     expect(reasons).toEqual([expect.any(Error)]);
     await startApp({ database, providers: [Slow], options });
     await stuck.reached(2);

@@ -260,6 +260,32 @@ describe('Limits of a queue', () => {
     );
     expect(rows[0]!.most).toBe(limit);
   });
+
+  it('a rate limit does not hold up what goes on after a wait, in whichever process', async () => {
+    const Napping = workflow({ name: 'napping', queue: 'jobs' }, async ({ ctx }) => {
+      for (let nap = 0; nap < 3; nap++) await ctx.sleep(50);
+      await ctx.waitForSignal('go');
+      return 'rested';
+    });
+    const options = { queues: { jobs: { rateLimit: { limit: 2, per: '1h' } } } } as const;
+    const first = await startApp({ database, providers: [Napping], options });
+    const runs = await first.orchestrator.startMany(
+      Napping,
+      Array.from({ length: 3 }, () => ({ input: undefined })),
+    );
+    const [one, two, third] = runs.map(({ id }) => id);
+    await until('two wait for a signal', async () => {
+      const { items } = await first.orchestrator.list({ status: 'waiting' });
+      return items.filter(({ waitingFor }) => waitingFor[0]?.kind === 'signal').length === 2;
+    });
+    await first.crash();
+
+    const { orchestrator } = await startApp({ database, providers: [Napping], options });
+    for (const id of [one!, two!]) await orchestrator.signal(id, 'go');
+
+    for (const id of [one!, two!]) expect(await orchestrator.result(id, { timeout: '10s' })).toBe('rested');
+    expect((await orchestrator.get(third!)).status).toBe('pending');
+  });
 });
 
 describe('Limits at run time', () => {
@@ -280,6 +306,21 @@ describe('Limits at run time', () => {
     expect(await stateOf(app, 'jobs')).toMatchObject({ limits: { concurrency: 1 } });
     barrier.open();
     await Promise.all(handles.map((handle) => handle.result()));
+  });
+
+  it('configure holds also when an app boots with another configuration, which reset then brings', async () => {
+    const { Job } = heldJobs();
+    const boot = (concurrency: number) =>
+      startApp({ database, providers: [Job], options: { queues: { jobs: { concurrency } } } });
+    const first = await boot(1);
+    await first.orchestrator.queues.configure('jobs', { concurrency: 3 });
+    await first.close();
+
+    const second = await boot(2);
+
+    expect((await stateOf(second, 'jobs'))!.limits).toEqual({ concurrency: 3 });
+    await second.orchestrator.queues.reset('jobs');
+    expect((await stateOf(second, 'jobs'))!.limits).toEqual({ concurrency: 2 });
   });
 
   it('counts what was running and waiting before there were limits', async () => {

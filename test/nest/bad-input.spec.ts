@@ -90,6 +90,9 @@ const boot = (connection: object, options: object = {}) =>
 
 function expectUnavailable(error: unknown, address: string): void {
   expect(error).toBeInstanceOf(DatabaseUnavailableError);
+  expect(error).toMatchObject({
+    ...{ code: 'DATABASE_UNAVAILABLE', statusCode: 503, address: expect.stringContaining(address) as string },
+  });
   expect((error as Error).message).toContain(address);
   expect(everythingOf(error)).not.toContain('s3cret');
 }

@@ -46,6 +46,7 @@ import {
   Step,
   Workflow,
 } from '../../lib/index.js';
+import type { EngineHost } from '../../lib/nest/engine-host.js';
 import { closeApps, startApp } from '../support/app.js';
 import { Barrier } from '../support/barrier.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
@@ -266,6 +267,23 @@ describe('Which database', () => {
     await expect(withBoth).rejects.toMatchObject({ problems: ['forRoot: give dataSource or connection, not both'] });
   });
 
+  it("is not that of the app's default DataSource where that is no PostgreSQL, which cannot be named either", async () => {
+    // As one of another copy of typeorm, whose class is another: told by its shape.
+    const mysql = { provide: DataSource, useValue: { options: { type: 'mysql' }, driver: {} } };
+    process.env['NODE_ENV'] = 'production';
+    try {
+      const byDefault = boot({ imports: [OrchestrationModule.forRoot()], providers: [mysql] });
+      await expect(byDefault).rejects.toThrow(EmbeddedDatabaseError);
+    } finally {
+      process.env['NODE_ENV'] = 'test';
+    }
+
+    const named = boot({ imports: [OrchestrationModule.forRoot({ dataSource: 'default' })], providers: [mysql] });
+    await expect(named).rejects.toMatchObject({
+      problems: ["forRoot: the DataSource is of type 'mysql', and only 'postgres' is supported"],
+    });
+  });
+
   it('is not the embedded one in production; the error names what to give', async () => {
     process.env['NODE_ENV'] = 'production';
     try {
@@ -376,6 +394,46 @@ describe('forRootAsync', () => {
       providers: [DoubleWorkflow],
     });
     expect(await app.get(Orchestrator).execute(DoubleWorkflow, 8)).toBe(16);
+  });
+});
+
+describe('Options that are not given', () => {
+  @Workflow({ name: 'mail', queue: 'emails' })
+  class MailWorkflow {
+    run(to: string): string {
+      return `mailed ${to}`;
+    }
+  }
+
+  it('have their defaults: a worker for 100 runs, of the default queue and all that workflows name', async () => {
+    const app = await boot({
+      imports: [OrchestrationModule.forRoot(inSchema('defaults'))],
+      providers: [DoubleWorkflow, MailWorkflow],
+    });
+    const orchestrator = app.get(Orchestrator);
+    const { worker } = await app.get<EngineHost>('EngineHost:').engine();
+
+    expect(worker!.settings).toEqual({
+      ...{ concurrency: 100, queues: ['default', 'emails'], leaseMs: 30_000, shutdownTimeoutMs: 20_000 },
+      ...{ maxRecoveries: 10, stickyRuns: 1_000, pollIntervalMs: 1_000, retention: expect.anything() as unknown },
+    });
+    expect(await orchestrator.workers.list()).toMatchObject([{ queues: ['default', 'emails'] }]);
+    expect(await orchestrator.execute(DoubleWorkflow, 1)).toBe(2);
+    expect(await orchestrator.execute(MailWorkflow, 'ann')).toBe('mailed ann');
+  });
+});
+
+describe('payload.maxBytes', () => {
+  it('is the largest payload that is taken', async () => {
+    const options = { schema: 'small_payloads', payload: { maxBytes: 100 }, worker: false } as const;
+    const { orchestrator } = await startApp({ database, providers: [DoubleWorkflow], options });
+
+    const run = await orchestrator.start('double', 'x'.repeat(98));
+    expect((await orchestrator.get(run.id)).input).toBe('x'.repeat(98));
+
+    await expect(orchestrator.start('double', { text: 'x'.repeat(99) })).rejects.toMatchObject({
+      ...{ code: 'PAYLOAD', statusCode: 422, path: 'value.text', bytes: 110 },
+    });
   });
 });
 

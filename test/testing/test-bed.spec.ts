@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
-import { Injectable } from '@nestjs/common';
+import { Injectable, Module } from '@nestjs/common';
 import { InjectDataSource, TypeOrmModule } from '@nestjs/typeorm';
 import pg from 'pg';
 import { DataSource } from 'typeorm';
@@ -361,6 +361,19 @@ describe('OrchestrationTestBed', () => {
       expect((await other.orchestrator.list()).items).toEqual([]);
       await Promise.all([one.close(), other.close(), one.close()]);
       expect(await databases(names)).toEqual([]);
+    });
+
+    it('has the modules that it is given, also after a crash', async () => {
+      @Module({ providers: [Mailer], exports: [Mailer] })
+      class MailModule {}
+      const bed = await create({ imports: [MailModule], providers: [ReminderWorkflow] });
+      const run = await bed.start(ReminderWorkflow, 2);
+      await bed.skip('1d');
+
+      await bed.crash();
+      await bed.skip('1d');
+
+      expect(await bed.result(run)).toEqual(['sent 1 at 1d', 'sent 2 at 2d']);
     });
 
     it("runs transactional steps on the app's DataSource, also after a crash", async () => {
