@@ -5,6 +5,7 @@ import {
   type CanActivate,
   type ExecutionContext,
   Injectable,
+  Logger,
   Module,
   type NestInterceptor,
   UnauthorizedException,
@@ -69,6 +70,7 @@ const Broken = workflow('broken', ({ ctx }) =>
   ctx.step(
     'charge',
     () => {
+      new Logger('Cards').warn('The card is unknown');
       throw new TypeError('No card');
     },
     { retry: { maxAttempts: 1 } },
@@ -113,7 +115,10 @@ describe.each(PLATFORMS)('The API of the dashboard on %s', (platform) => {
     expect(validity).toMatchObject({ valid: true });
     expect(tree.body).toMatchObject({ workflow: 'parent', children: [{ workflow: 'echo', ref: 'greeting' }] });
     expect(history.body).toMatchObject([
-      { name: 'charge', status: 'failed', error: { name: 'TypeError', message: 'No card' } },
+      {
+        ...{ name: 'charge', status: 'failed', error: { name: 'TypeError', message: 'No card' } },
+        logs: [{ level: 'warn', context: 'Cards', message: 'The card is unknown', attempt: 1 }],
+      },
     ]);
     expect([...first.body.items, ...rest.body.items].map(({ id }) => id)).toEqual([broken.id, asking.id, parent.id]);
     expect(rest.body.nextCursor).toBeUndefined();
@@ -378,12 +383,17 @@ describe('The options of the dashboard', () => {
   const boot = (options: object) => startDashboard({ database, dashboard: options });
 
   it('have to have guards in production', async () => {
+    // The tables are not made there.
+    await boot({});
     const environment = process.env['NODE_ENV'];
     process.env['NODE_ENV'] = 'production';
     try {
+      const { url } = await boot({ guards: [KeyGuard], imports: [KeysModule] });
+      const answer = await fetch(`${url}/orchestration/api/access`, { headers: { 'x-key': 'sesame' } });
       const refused = await boot({}).catch((error: unknown) => error);
       const withNone = await boot({ guards: [] }).catch((error: unknown) => error);
 
+      expect(answer.status).toBe(200);
       expect(refused).toBeInstanceOf(DefinitionError);
       expect(withNone).toMatchObject({ message: expect.stringContaining('guards are needed in production') as string });
     } finally {

@@ -1,5 +1,14 @@
 import { useContext, useId, useState } from 'preact/hooks';
-import { type Entry, type Page, path, type PendingInput, type RunDetails, send, type Tree } from './api.js';
+import {
+  type Entry,
+  type Page,
+  path,
+  type PendingInput,
+  type RunDetails,
+  send,
+  type Tree,
+  type Worker,
+} from './api.js';
 import {
   AnswerForm,
   Button,
@@ -15,6 +24,7 @@ import {
   Time,
   useAction,
 } from './parts.js';
+import { unservedReason } from './unserved.js';
 import { useWatched } from './watch.js';
 
 /** What is shown of something long until it is asked for: a browser draws thousands slowly. */
@@ -32,6 +42,7 @@ export function RunView({ id }: { id: string }) {
   return (
     <>
       <Problem text={run.problem} />
+      <Unserved run={run.data} />
       <Head run={run.data} />
       <div class="columns">
         <div>
@@ -45,6 +56,11 @@ export function RunView({ id }: { id: string }) {
       </div>
     </>
   );
+}
+
+function Unserved({ run }: { run: RunDetails }) {
+  const { data } = useWatched<Worker[]>('workers');
+  return <Problem text={data && unservedReason(run, data)} />;
 }
 
 function Head({ run }: { run: RunDetails }) {
