@@ -1,6 +1,7 @@
 import { Controller, Get, Injectable, Module, type Type } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { HealthCheck, HealthCheckService, TerminusModule } from '@nestjs/terminus';
+import pg from 'pg';
 
 import {
   OrchestrationModule,
@@ -174,6 +175,39 @@ describe('the health of an engine, over HTTP through Terminus', () => {
         problems: [expect.stringMatching(/has been dead for \d+ ms and still has runs/)],
       },
     });
+  });
+
+  it('is down while the claim loop stands still, although the database answers', async () => {
+    const { app, ask } = await serve({ worker: { pollInterval: '1m', lease: '10m' } }, { maxClaimAge: '200ms' });
+
+    await until('it is down', async () => (await ask()).status === 503);
+
+    expect((await ask()).engine).toMatchObject({
+      ...{ liveWorkers: 1, worker: { hasLease: true } },
+      problems: [expect.stringMatching(/has not looked for runs, or could not claim them, for \d+ ms$/)],
+    });
+    const { engine } = await app.get(OrchestrationHealthIndicator).isHealthy('engine');
+    expect(engine).toMatchObject({ status: 'up', worker: { claimAgeMs: expect.any(Number) as number } });
+  });
+
+  it('is down while the worker has lost its lease, and up when it has one again', async () => {
+    const { ask } = await serve({ worker: { lease: '1s', pollInterval: 100 } }, { maxClaimAge: '1h' });
+    const client = new pg.Client({ connectionString: database.url });
+    await client.connect();
+    try {
+      // Whoever locks its row keeps it from being renewed.
+      await client.query('begin');
+      await client.query('select from orchestration.worker for update');
+
+      await until('it is down', async () => (await ask()).status === 503);
+      expect((await ask()).engine.problems).toContainEqual(
+        expect.stringMatching(/^worker \S+ has lost its lease and executes nothing$/),
+      );
+    } finally {
+      await client.end();
+    }
+
+    await until('it is up again', async () => (await ask()).status === 200);
   });
 
   it('refuses bad options', async () => {
