@@ -226,6 +226,19 @@ describe('doctor', () => {
     expect(await doctorOf('idle-schedule')).toEqual([found('idle-schedule')]);
   });
 
+  it('notices a machine whose own clock is wrong, which is no problem of the engine', async () => {
+    await boot([Other]);
+    const skewed = encodeURIComponent('const now = Date.now; Date.now = () => now() + 600_000;');
+    const env = { NODE_OPTIONS: `--import=data:text/javascript,${skewed}` };
+
+    const { stdout, exitCode } = await command({ args: ['doctor', '--json', '--url', database.url], env });
+
+    expect(JSON.parse(stdout)).toEqual({
+      findings: [{ check: 'clock', level: 'notice', what: about('10m.*ahead of'), mend: about('NTP') }],
+    });
+    expect(exitCode).toBe(0);
+  });
+
   it('finds indexes that are missing or not valid, with the statement that makes them', async () => {
     await boot([Other]);
     await client.query('drop index orchestration.run_ready');

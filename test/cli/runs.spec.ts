@@ -330,6 +330,82 @@ describe('schedules', () => {
   });
 });
 
+describe('What a command changes', () => {
+  it('is told to scripts by --json, and to people by a line', async () => {
+    const failed = await failedCharge();
+    const order = await startedOrder('told-1');
+    const approval = await asked('approval');
+    const text = await asked('text');
+    await app.orchestrator.schedules.upsert('told', { workflow: Charge, input: 4, every: '1d' });
+
+    const retried = await cli('retry', failed, '--json');
+    const signalled = await cli('signal', order, 'approve', '--json');
+    const answered = await cli('input', approval, 'refund', 'no', '--json');
+    const answeredText = await cli('input', text, 'why', 'because');
+    const cancelled = await cli('cancel', await asked('approval'));
+    const queues = [
+      (await cli('queues', 'configure', 'told', '--concurrency-per-tenant', '2', '--json')).json(),
+      (await cli('queues', 'pause', 'told', '--json')).json(),
+      (await cli('queues', 'resume', 'told')).stdout,
+      (await cli('queues', 'reset', 'told')).stdout,
+    ];
+    const schedules = (await cli('schedules', '--json')).json() as Page<{ id: string }>;
+    const paused = await cli('schedules', 'pause', 'told', '--json');
+    const resumed = await cli('schedules', 'resume', 'told');
+    const triggered = await cli('schedules', 'trigger', 'told');
+    const run = await cli('run', 'charge', '--input', '5');
+
+    expect(retried.json()).toEqual([{ id: failed }]);
+    expect(signalled.json()).toEqual({ id: order, signal: 'approve' });
+    expect(answered.json()).toEqual({ id: approval, input: 'refund', value: false });
+    expect(answeredText.stdout).toBe(`${text}: 'why' is answered\n`);
+    expect(cancelled.stdout).toMatch(/^[0-9a-f-]{36}: 1 run (cancelled|unwinding)\n$/);
+    expect(queues).toEqual([
+      { name: 'told', limits: { concurrencyPerTenant: 2 } },
+      { name: 'told' },
+      'told: is claimed from\n',
+      'told: has the limits of the configuration\n',
+    ]);
+    expect(schedules.items).toContainEqual(expect.objectContaining({ id: 'told', workflow: 'charge' }));
+    expect(paused.json()).toEqual({ id: 'told' });
+    expect(resumed.stdout).toBe('told: starts runs again\n');
+    expect(await app.orchestrator.schedules.get('told')).toMatchObject({ paused: false });
+    expect(await app.orchestrator.result(triggered.stdout.trim())).toBe(4);
+    expect(await app.orchestrator.result(run.stdout.trim())).toBe(5);
+    await app.orchestrator.schedules.delete('told');
+  });
+
+  it('is what each of its options says', async () => {
+    const run = (
+      await cli(
+        ...['run', 'parcel', '--input', '{"weight":1}', '--key', 'options-1', '--queue', 'nowhere', '--priority', '7'],
+        ...['--delay', '1h', '--timeout', '2h', '--tenant', 'acme', '--label', 'a parcel', '--json'],
+      )
+    ).json() as { id: string };
+    const kept = await cli('run', 'parcel', '--input', '{"weight":1}', '--key', 'options-1');
+    const refused = await cli(
+      ...['run', 'parcel', '--input', '{"weight":1}', '--key', 'options-1', '--on-conflict', 'reject'],
+    );
+    const order = await startedOrder('options-2');
+    const [parcel] = (await app.orchestrator.listChildren(order)).items;
+    for (const _ of ['once', 'again']) await cli('signal', order, 'delivered', '--payload', '1', '--id', 'a', '--tree');
+    const delivered = await app.orchestrator.result(parcel!.id);
+    const ended = await cli('cancel', order, '--terminate', '--json');
+
+    const started = await app.orchestrator.get(run.id);
+    expect(started).toMatchObject({
+      ...{ status: 'pending', key: 'options-1', queue: 'nowhere', priority: 7, tenant: 'acme', label: 'a parcel' },
+      input: { weight: 1 },
+    });
+    expect(started.wakeAt!.getTime() - started.createdAt.getTime()).toBe(3_600_000);
+    expect(kept).toMatchObject({ stdout: `${run.id}\n`, stderr: expect.stringContaining('nothing was started') });
+    expect(refused.exitCode).toBe(5);
+    expect(delivered).toBe(1);
+    expect(ended.json()).toEqual([{ id: order, cancelled: 1, requested: 0 }]);
+    await app.orchestrator.cancel(run.id);
+  });
+});
+
 describe('Encrypted payloads', () => {
   const codec = new AesGcmPayloadCodec({ keys: [{ id: '2026', key: Buffer.alloc(32, 7) }] });
   const schema = 'secret';
@@ -373,12 +449,14 @@ describe('migrate', () => {
   it('makes the tables, tells whether they are behind, and is asked for where they are', async () => {
     const behind = await cli('migrate', '--check', '--schema', 'fresh');
     const refused = await cli('list', '--schema', 'fresh');
+    const made = await cli('migrate', '--schema', 'other');
     const done = await cli('migrate', '--schema', 'fresh', '--json');
     const again = await cli('migrate', '--schema', 'fresh');
     const fine = await cli('migrate', '--check', '--schema', 'fresh', '--json');
 
     expect(behind).toMatchObject({ exitCode: 1, stdout: expect.stringContaining('is behind: CreateTables') });
     expect(refused).toMatchObject({ exitCode: 3, stderr: expect.stringContaining('npx orchestration migrate') });
+    expect(made.stdout).toMatch(/^The schema "other" has now CreateTables\d+\.\n$/);
     expect(done.json()).toEqual({ schema: 'fresh', done: [expect.stringMatching(/^CreateTables/)] });
     expect(again.stdout).toBe('The schema "fresh" was up to date.\n');
     expect(fine).toMatchObject({ exitCode: 0 });
