@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import {
   chmodSync,
   existsSync,
@@ -116,6 +117,24 @@ class Application {
     rmSync(this.folder, { recursive: true, force: true });
   }
 
+  /** At a terminal, where the program asks: what it showed. `keys` are pressed when it shows the question. */
+  async nestAtTerminal(parameters: string[], question: string, keys: string): Promise<string> {
+    const program = [process.execPath, join(nodeModules, '@nestjs/cli/bin/nest.js'), ...parameters];
+    const terminal = spawn('script', ['-qec', program.map((word) => `'${word}'`).join(' '), '/dev/null'], {
+      cwd: this.folder,
+      // On a CI server nobody is asked.
+      env: { ...process.env, CI: undefined, NO_COLOR: '1', TERM: 'xterm' },
+    });
+    let shown = '';
+    terminal.stdout.setEncoding('utf8').on('data', (text: string) => {
+      const isAsked = !shown.includes(question);
+      shown += text;
+      if (isAsked && shown.includes(question)) terminal.stdin.write(keys);
+    });
+    await once(terminal, 'close');
+    return shown;
+  }
+
   private write(path: string, text: string): void {
     mkdirSync(dirname(join(this.folder, path)), { recursive: true });
     writeFileSync(join(this.folder, path), text);
@@ -179,6 +198,32 @@ describeGenerated('what nest g writes into an ESM application', () => {
 
     expect(output).toContain('src/refund/refund.workflow.ts');
     expect(app.has('src/refund')).toBe(false);
+  });
+});
+
+describeGenerated('nest add at a terminal', () => {
+  let app: Application;
+
+  beforeAll(() => {
+    app = new Application('module');
+  });
+
+  afterAll(() => app.remove());
+
+  it('asks for the database, and takes the one that is chosen', async () => {
+    const [down, enter] = ['\x1b[B', '\r'];
+    const question = 'Which database shall workflows use?';
+
+    const shown = await app.nestAtTerminal(
+      ['add', 'nestjs-orchestration', '--skip-install'],
+      question,
+      `${down}${enter}`,
+    );
+
+    expect(shown).toContain(question);
+    expect(app.read('src/app.module.ts')).toContain(
+      "imports: [OrchestrationModule.forRoot({ dataSource: 'default' })]",
+    );
   });
 });
 
