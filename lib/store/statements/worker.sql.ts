@@ -32,7 +32,8 @@ unblocked as (
   set status = 'pending',
     ready_at = @schema.engine_now(),
     worker_id = $1::uuid,
-    epoch = r.epoch + 1
+    epoch = r.epoch + 1,
+    error = null
   from target
   where r.id = target.id
   returning r.id
