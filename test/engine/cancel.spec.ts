@@ -107,6 +107,38 @@ describe('what a cancellation reaches', () => {
     await expect(orchestrator.result(rows.get('detached')!.id)).resolves.toBe('went on');
   });
 
+  it.each(['graceful', 'terminate'] as const)(
+    'is what is below a descendant that has finished, too, but nothing below one that is detached: %s (scenario 45)',
+    async (mode) => {
+      const Leaf = asleep('leaf');
+      const Finished = workflow('finished', async ({ children }) => {
+        await children.start(Leaf, undefined, { ref: 'left behind' });
+      });
+      const Free = workflow('free', ({ children }) => children.call(Leaf, undefined, { ref: 'below the free one' }));
+      const Middle = workflow('middle', async ({ children, ctx }) => {
+        await children.start(Free, undefined, { ref: 'free', detached: true });
+        await ctx.sleep('1h');
+      });
+      const Root = workflow('root', async ({ children }) => {
+        await children.call(Finished, undefined, { ref: 'finished' });
+        await children.call(Middle, undefined, { ref: 'middle' });
+      });
+      const { orchestrator } = await startApp({ database, providers: [Leaf, Finished, Free, Middle, Root] });
+      const run = await orchestrator.start(Root, undefined);
+      for (const ref of ['left behind', 'below the free one', 'free', 'middle', 'root'])
+        await untilStatus(run.id, ref, 'waiting');
+
+      await run.cancel({ mode });
+
+      await expect(run.result()).rejects.toMatchObject({ code: 'RUN_CANCELLED' });
+      for (const ref of ['left behind', 'middle']) await untilStatus(run.id, ref, 'cancelled');
+      expect(await statuses(run.id)).toEqual({
+        ...{ root: 'cancelled', middle: 'cancelled', 'left behind': 'cancelled' },
+        ...{ finished: 'completed', free: 'waiting', 'below the free one': 'waiting' },
+      });
+    },
+  );
+
   describe.each(['call', 'start'] as const)('a grandchild that a descendant is just starting by %s', (how) => {
     const prepare = async () => {
       const before = new Barrier();

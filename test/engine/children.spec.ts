@@ -275,7 +275,11 @@ describe('children', () => {
         const thrown = await thrownBy(children.call(EndlessWorkflow, undefined, { ref: 'a' }));
         const settled = await children.callSettled(EndlessWorkflow, undefined, { ref: 'b' });
         const isAlive = await ctx.step('still alive', () => true);
-        return [thrown instanceof ChildCancelledError, facts(thrown), settled.status, isAlive, ctx.signal.aborted];
+        const ends = [thrown, settled.status === 'cancelled' ? settled.error : new Error('it was not cancelled')];
+        return [
+          ...ends.map((end) => [end instanceof ChildCancelledError, facts(end as typeof thrown)]),
+          ...[settled.status, isAlive, ctx.signal.aborted],
+        ];
       });
       for (const [index, ref] of ['a', 'b'].entries()) {
         await until(`child ${ref} is there`, async () => (await childrenOf(run.id)).length > index);
@@ -285,19 +289,17 @@ describe('children', () => {
 
       const returned = await run.result({ timeout: '30s' });
       const children = await childrenOf(run.id);
-      expect(returned).toEqual([
+      const cancelled = (index: number, ref: string): unknown => [
         true,
         expect.objectContaining({
           code: 'CHILD_CANCELLED',
-          childId: children[0]!.id,
-          ref: 'a',
+          childId: children[index]!.id,
+          ref,
           workflow: 'endless',
-          reason: 'no more a',
+          reason: `no more ${ref}`,
         }),
-        'cancelled',
-        true,
-        false,
-      ]);
+      ];
+      expect(returned).toEqual([cancelled(0, 'a'), cancelled(1, 'b'), 'cancelled', true, false]);
       expect(children.map(({ status }) => status)).toEqual(['cancelled', 'cancelled']);
     });
 
@@ -556,22 +558,65 @@ describe('children', () => {
         const run = await startParent(async ({ children, ctx }) => {
           await children.start('parent', `middle-${how}`, { parentClose: 'cancel', ref: 'closes' });
           await children.start(EndlessWorkflow, undefined, { ref: 'stays' });
+          await children.start(EndlessWorkflow, undefined, { parentClose: 'abandon', ref: 'may stay' });
+          const leave = { timeout: 20, onTimeout: 'abandon' } as const;
+          await children.callSettled(EndlessWorkflow, undefined, { parentClose: 'cancel', ref: 'left', ...leave });
           await children.call(SumWorkflow, { a: 1, b: 1 }, { parentClose: 'cancel', ref: 'ended' });
           await ctx.step('wait', () => barrier.pass());
           if (how === 'fails') throw new Error('for a reason');
         });
-        await until('the children are there', async () => (await childrenOf(run.id)).length === 3);
+        await until('the children are there', async () => (await childrenOf(run.id)).length === 5);
         const closing = (await childrenOf(run.id)).find(({ ref }) => ref === 'closes')!;
         await until('the grandchild waits', async () => (await childrenOf(closing.id))[0]?.status === 'waiting');
         barrier.open();
         await untilStatus(run.id, how === 'fails' ? 'failed' : 'completed');
         await untilStatus(closing.id, 'cancelled');
+        const left = (await childrenOf(run.id)).find(({ ref }) => ref === 'left')!;
+        await untilStatus(left.id, 'cancelled');
 
         const statuses = (await childrenOf(run.id)).map(({ ref, status }) => `${ref}: ${status}`);
-        expect(statuses).toEqual(['closes: cancelled', 'stays: waiting', 'ended: completed']);
+        expect(statuses).toEqual([
+          ...['closes: cancelled', 'stays: waiting', 'may stay: waiting', 'left: cancelled', 'ended: completed'],
+        ]);
         expect((await childrenOf(closing.id))[0]!.status).toBe('cancelled');
       },
     );
+
+    it("parentClose: 'cancel' ends it when its parent runs out of time (scenario 35)", async () => {
+      const run = await startParent(
+        async ({ children, ctx }) => {
+          await children.start(EndlessWorkflow, undefined, { parentClose: 'cancel', ref: 'closes' });
+          await ctx.sleep('1h');
+        },
+        { timeout: 400 },
+      );
+      await untilStatus(run.id, 'failed');
+      const [child] = await childrenOf(run.id);
+      await untilStatus(child!.id, 'cancelled');
+
+      expect(await app.orchestrator.get(run.id)).toMatchObject({ error: { name: 'RunTimeoutError' } });
+      expect(await app.orchestrator.get(child!.id)).toMatchObject({ error: { reason: 'its parent ended (failed)' } });
+    });
+
+    it('has the queue, priority, label and attributes of its start', async () => {
+      const run = await startParent(
+        async ({ children }) => {
+          await children.start(EndlessWorkflow, undefined, {
+            ...{ ref: 'started', queue: 'nobody serves it', priority: 3, label: 'Started' },
+            ...{ attributes: { own: 1 }, inherit: ['attributes'] },
+          });
+        },
+        { tenant: 'acme', priority: 7, attributes: { region: 'north' } },
+      );
+      await run.result({ timeout: '30s' });
+
+      expect(await childrenOf(run.id)).toMatchObject([
+        {
+          ...{ ref: 'started', queue: 'nobody serves it', priority: 3, label: 'Started', tenant: 'acme' },
+          ...{ attributes: { own: 1, region: 'north' }, status: 'pending' },
+        },
+      ]);
+    });
 
     it('an error of a call that nobody awaits does not end the process', async () => {
       const unhandled: unknown[] = [];
@@ -609,6 +654,7 @@ describe('children', () => {
       const seen: unknown[] = [];
       const other = await start({ worker: { queues: ['replayed'], stickyRuns: 1 } });
       scripts.set('replayed', async ({ children, ctx }) => {
+        await children.start(EndlessWorkflow, undefined, { ref: 'other', queue: 'default' });
         const handle = await children.start(EndlessWorkflow, undefined, { ref: 'a', queue: 'default' });
         const listed = await children.list({ status: ['waiting', 'pending', 'running'] });
         const found = await children.get('a');
@@ -617,7 +663,7 @@ describe('children', () => {
         const count = await children.cancel('a', 'seen enough');
         seen.push([
           listed.items.map(({ ref }) => ref),
-          found?.id === handle.id,
+          [found?.id === handle.id, found?.status],
           unknown,
           status,
           count.cancelled + count.requested,
@@ -635,7 +681,8 @@ describe('children', () => {
       expect(await run.result({ timeout: '30s' })).toEqual(['a']);
       expect(seen).toHaveLength(2);
       expect(seen[1]).toEqual(seen[0]);
-      expect(seen[0]).toEqual([['a'], true, undefined, expect.stringMatching(/waiting|pending|running/), 1]);
+      const active: unknown = expect.stringMatching(/waiting|pending|running/);
+      expect(seen[0]).toEqual([['a', 'other'], [true, active], undefined, active, 1]);
     });
 
     it('cancel of a ref that this run has no child of is RunNotFoundError', async () => {
@@ -658,6 +705,7 @@ describe('children', () => {
         () => children.list(),
         () => children.get('x'),
         () => children.cancel('x'),
+        () => children.signal('x', 'y'),
       ];
 
       for (const call of calls) {
@@ -703,6 +751,17 @@ describe('children', () => {
       await inRun(({ children }) => children.await(endless.id, { timeout: 0, timeoutValue: null }));
 
       expect(['running', 'waiting']).toContain(await endless.status());
+    });
+
+    it('throws ChildTimeoutError when that run does not end in time, or returns timeoutValue, also undefined', async () => {
+      const endless = await app.orchestrator.start(EndlessWorkflow, undefined);
+      const returned = await inRun(async ({ children }) => {
+        const late = await thrownBy(children.await(endless.id, { timeout: 20 }));
+        const value = await children.await(endless.id, { timeout: 20, timeoutValue: undefined });
+        return [late instanceof ChildTimeoutError, late.childId, late.timeoutMs, value];
+      });
+
+      expect(returned).toEqual([true, endless.id, 20, undefined]);
     });
 
     it.each(['018f0000-0000-7000-8000-000000000000', 'no-uuid-at-all'])(
@@ -813,23 +872,27 @@ describe('children', () => {
     it('detached children go on when their parent is cancelled, the others are cancelled with it', async () => {
       const run = await startParent(async ({ children }) => {
         await children.start(EndlessWorkflow, undefined, { ref: 'detached', detached: true });
+        await children.start(EndlessWorkflow, undefined, { ref: 'free', detached: true, parentClose: 'cancel' });
         await children.start(EndlessWorkflow, undefined, { ref: 'started' });
-        await children.call(EndlessWorkflow, undefined, { ref: 'called' });
+        await children.start(EndlessWorkflow, undefined, { ref: 'attached', detached: false, parentClose: 'abandon' });
+        await children.call(EndlessWorkflow, undefined, { ref: 'called', parentClose: 'abandon' });
       });
       await until(
         'all wait',
-        async () => (await childrenOf(run.id)).filter(({ status }) => status === 'waiting').length === 3,
+        async () => (await childrenOf(run.id)).filter(({ status }) => status === 'waiting').length === 5,
       );
       await run.cancel({ reason: 'by hand' });
       await untilStatus(run.id, 'cancelled');
       await until(
-        'two are cancelled',
-        async () => (await childrenOf(run.id)).filter(({ status }) => status === 'cancelled').length === 2,
+        'three are cancelled',
+        async () => (await childrenOf(run.id)).filter(({ status }) => status === 'cancelled').length === 3,
       );
 
       expect((await childrenOf(run.id)).map(({ ref, status }) => `${ref}: ${status}`)).toEqual([
         'detached: waiting',
+        'free: waiting',
         'started: cancelled',
+        'attached: cancelled',
         'called: cancelled',
       ]);
     });

@@ -205,6 +205,24 @@ describe('Limits of a queue', () => {
     expect(order.slice(0, 12)).toEqual(expect.arrayContaining(['small-0', 'small-1', 'nobody-0', 'nobody-1']));
   });
 
+  it("a tenant's children are among its runs", async () => {
+    const { Job, barrier, mostAtOnce } = heldJobs();
+    const Parent = workflow('parent', ({ children }) => children.map(Job, names(4)));
+    const app = await startApp({
+      database,
+      providers: [Job, Parent],
+      options: { queues: { jobs: { concurrencyPerTenant: 2 } } },
+    });
+    const parent = await app.orchestrator.start(Parent, undefined, { tenant: 'one' });
+    await barrier.reached(2);
+    await until('the others wait', async () => (await stateOf(app, 'jobs'))!.pending === 2);
+
+    expect(await stateOf(app, 'jobs')).toMatchObject({ running: 2, pending: 2 });
+    barrier.open();
+    expect(await parent.result()).toEqual(names(4));
+    expect(mostAtOnce()).toBe(2);
+  });
+
   it('a fork takes its turn at once, like every other run', async () => {
     const { Job, barrier } = heldJobs();
     barrier.open();

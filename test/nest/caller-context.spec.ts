@@ -168,6 +168,23 @@ describe('the context of the caller (scenario 78)', () => {
     });
   });
 
+  it('and the attributes are inherited each without the other', async () => {
+    const heir = workflow('heir', ({ ctx }) => [user(), ctx.attributes]);
+    const parent = workflow('leaving', async ({ children }) => ({
+      attributes: await children.call(heir, undefined, { inherit: ['attributes'] }),
+      context: await children.call(heir, undefined, { inherit: ['context'] }),
+      neither: await children.call(heir, undefined, { inherit: [] }),
+    }));
+    const { orchestrator } = await start([parent, heir]);
+    const leave = () => orchestrator.execute(parent, undefined, { attributes: { city: 'Oslo' } });
+
+    expect(await as('ada', leave)).toEqual({
+      attributes: [undefined, { city: 'Oslo' }],
+      context: ['ada', {}],
+      neither: [undefined, {}],
+    });
+  });
+
   it('is encrypted as payloads are, and blocks a run where it cannot be read', async () => {
     const key = { id: 'k', key: Buffer.alloc(32, 7) };
     const secretive = workflow('secretive-context', () => user());

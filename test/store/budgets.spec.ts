@@ -58,13 +58,22 @@ class SleeperWorkflow {
   }
 }
 
+@Workflow('waiting-parent')
+class WaitingParentWorkflow {
+  constructor(private readonly children: ChildOrchestrator) {}
+
+  run(): Promise<void> {
+    return this.children.call(SleeperWorkflow, undefined as never);
+  }
+}
+
 let database: TestDatabase;
 let app: TestApp;
 let orchestrator: Orchestrator;
 
 /** The regular look and the lease are out of the way for a minute, so that all that is counted is for the runs. */
 async function startQuietApp(on: TestDatabase): Promise<TestApp> {
-  const providers = [StepsWorkflow, ParentWorkflow, SleeperWorkflow, SignalledWorkflow];
+  const providers = [StepsWorkflow, ParentWorkflow, SleeperWorkflow, SignalledWorkflow, WaitingParentWorkflow];
   return startApp({ database: on, providers, options: { worker: { pollInterval: '1m', lease: '10m' } } });
 }
 
@@ -234,6 +243,26 @@ describe('Parked runs', () => {
     const measured = await measure(parked, () => delay(2_000));
 
     expect(sentBy(measured)).toEqual([]);
+    await quiet.close();
+  });
+
+  it('that wait for children hold no connection and ask nothing, a hundred of them', async () => {
+    const quiet = await startQuietApp(parked);
+    const parents = await quiet.orchestrator.startMany(
+      WaitingParentWorkflow,
+      Array.from({ length: 100 }, () => ({ input: undefined as never })),
+    );
+    const tenth = parents.filter((_, index) => index % 10 === 9);
+    await until('they wait', async () => {
+      const { items } = await quiet.orchestrator.list({ status: ['pending', 'running'], limit: 1 });
+      const statuses = await Promise.all(tenth.map((run) => run.status()));
+      return items.length === 0 && statuses.every((status) => status === 'waiting');
+    });
+
+    const measured = await measure(parked, () => delay(2_000));
+
+    expect(sentBy(measured)).toEqual([]);
+    expect(await quiet.orchestrator.execute(StepsWorkflow, 1)).toBe(1);
     await quiet.close();
   });
 });
