@@ -90,10 +90,17 @@ describe('orchestrator.bulk', () => {
     await cancelled.cancel();
     isBroken = false;
 
+    const expected = await app.orchestrator.bulk(
+      { filter: { workflow: 'fragile' }, action: 'retry' },
+      { dryRun: true },
+    );
+    const untouched = await counts();
     const result = await app.orchestrator.bulk({ filter: { workflow: 'fragile' }, action: 'retry' });
     await untilCounted('fragile completed', 120);
     const named = await app.orchestrator.bulk({ filter: { status: 'cancelled' }, action: 'retry' });
 
+    expect(expected).toEqual({ matched: 120, done: 0 });
+    expect(untouched).toEqual({ 'fragile cancelled': 1, 'fragile failed': 120 });
     expect(result).toEqual({ matched: 120, done: 120 });
     expect(named).toEqual({ matched: 1, done: 1 });
     expect(await cancelled.result()).toBe('mended');
@@ -114,12 +121,16 @@ describe('orchestrator.bulk', () => {
     let deleted = 0;
     store.delete = (id) => (deleted++ < 60 ? original(id) : Promise.reject(new Error('The process dies')));
 
+    const expected = await app.orchestrator.bulk({ filter: 'all', action: 'delete' }, { dryRun: true });
+    const untouched = await counts();
     const interrupted = app.orchestrator.bulk({ filter: 'all', action: 'delete' });
     await expect(interrupted).rejects.toThrow('The process dies');
     store.delete = original;
     const atInterruption = (await counts())['quick completed'];
     const result = await app.orchestrator.bulk({ filter: 'all', action: 'delete' });
 
+    expect(expected).toEqual({ matched: 151, done: 0 });
+    expect(untouched['quick completed']).toBe(151);
     expect(atInterruption).toBe(92);
     expect(result).toEqual({ matched: 92, done: 91 });
     expect(await counts()).toEqual({ 'holding waiting': 1, 'quick completed': 1 });

@@ -1,6 +1,7 @@
-import { InsideRunError } from '../../lib/index.js';
+import { InsideRunError, ResultTimeoutError } from '../../lib/index.js';
 import { startApp, type TestApp } from '../support/app.js';
 import { type EngineDatabase, useEngineDatabase } from '../support/engine-database.js';
+import { errorOf } from '../support/error-of.js';
 import { workflow } from '../support/workflow.js';
 
 let opened: EngineDatabase;
@@ -36,6 +37,19 @@ describe('The handle of a child', () => {
 });
 
 describe('The result of a run', () => {
+  it('is waited for as long as the caller says; the run goes on', async () => {
+    const { orchestrator } = await startApp({ database: opened.database, providers: [listening] });
+    const run = await orchestrator.start('listening', undefined);
+
+    for (const asking of [orchestrator.result(run.id, { timeout: 30 }), run.result({ timeout: 30 })]) {
+      const error = await errorOf(asking);
+      expect(error).toBeInstanceOf(ResultTimeoutError);
+      expect(error).toMatchObject({ code: 'RESULT_TIMEOUT', runId: run.id, timeoutMs: 30 });
+    }
+    await run.signal('word', 'at last');
+    expect(await run.result()).toBe('at last');
+  });
+
   it('is not to be waited for inside of another, where it would hold the slot: the error names what to use', async () => {
     const started: TestApp[] = [];
     const parent = workflow('parent', async () => {

@@ -116,6 +116,21 @@ describe('Retention', () => {
     expect(await sweptAfter(91, { retention: ALL })).toEqual(['orphaning', 'sleeper']);
   });
 
+  it('keeps the key of a run, whatever its status, until it removes the run', async () => {
+    const start = async (workflowOf: typeof leaf | typeof failing) => {
+      const app = await boot({});
+      const run = await app.orchestrator.start(workflowOf, undefined, { key: 'kept' });
+      await run.result().catch(() => undefined);
+      await app.close();
+      return run.started;
+    };
+    const atFirst = [await start(leaf), await start(failing)];
+    await sweptAfter(31, { retention: ALL });
+
+    expect(atFirst).toEqual([true, true]);
+    expect([await start(leaf), await start(failing)]).toEqual([true, false]);
+  });
+
   it('is for ever where nothing is said', async () => {
     const first = await boot({});
     await first.orchestrator.execute(family, undefined);

@@ -183,10 +183,11 @@ describe('starts with one key (scenario 2)', () => {
       runId: run.id,
     });
     await expect(rejected).rejects.toThrow("onConflict is 'reject'");
-    expect(await orchestrator.start(keyed, { amount: 1 }, { key: 'conflict' })).toMatchObject({
-      id: run.id,
-      started: false,
-    });
+    for (const onConflict of [undefined, 'existing'] as const)
+      expect(await orchestrator.start(keyed, { amount: 1 }, { key: 'conflict', onConflict })).toMatchObject({
+        id: run.id,
+        started: false,
+      });
   });
 
   it('of two workflows are two runs', async () => {

@@ -226,6 +226,25 @@ describe('A schedule', () => {
     expect(first.items[0]).not.toHaveProperty('input');
   });
 
+  it('has all that its options say, and its ticks are late by its jitter', async () => {
+    await setClock('2026-12-01T12:30:00.000Z');
+    const { schedules } = (await boot({ worker: false })).orchestrator;
+    const rules = { overlap: 'buffer', missed: 'all' } as const;
+
+    const made = await schedules.upsert('jittered', {
+      ...{ workflow: quick, input: { of: 'it' }, every: '2h', jitter: '90m', ...rules },
+    });
+
+    const due = dueAt({ id: 'jittered', jitterMs: 90 * MINUTE_MS }, Date.parse('2026-12-01T14:00:00Z'));
+    expect(made).toStrictEqual({
+      ...{ id: 'jittered', workflow: 'quick', input: { of: 'it' }, cron: undefined, every: 2 * HOUR_MS },
+      ...{ timeZone: 'UTC', ...rules, jitter: 90 * MINUTE_MS, declared: false, paused: false },
+      ...{ createdAt: expect.any(Date) as Date, lastRunAt: undefined, lastRunId: undefined, nextRunAt: new Date(due) },
+    });
+    expect(Math.abs(made.createdAt.getTime() - Date.parse('2026-12-01T12:30:00Z'))).toBeLessThan(MINUTE_MS);
+    expect(due).toBeGreaterThan(Date.parse('2026-12-01T14:00:00Z'));
+  });
+
   it.each([
     ['skip', []],
     ['once', ['2026-12-01T15:00:00.000Z']],

@@ -277,6 +277,28 @@ describe('from inside a run', () => {
     expect(await second.orchestrator.result(run.id, { timeout: '5s' })).toEqual(['by ref', 'by handle']);
   });
 
+  it('a signal to a child counts once by its id, and by its scope reaches those below the child', async () => {
+    const Middle = workflow('middle', async ({ children, ctx }) => {
+      const [own, below] = await Promise.all([ctx.waitForSignal(Go), children.call(Words, 1)]);
+      await ctx.waitForSignal('end');
+      return [own, below, await ctx.waitForSignal(Go, { timeout: 0, timeoutValue: 'no more' })];
+    });
+    const Parent = workflow('parent', async ({ children, ctx }) => {
+      const middle = await children.start(Middle, undefined, { ref: 'middle' });
+      await ctx.waitForSignal('all wait');
+      await children.signal('middle', Go, 'all', { id: 'a', scope: 'tree' });
+      await middle.signal(Go, 'again', { id: 'a', scope: 'tree' });
+      await children.signal('middle', 'end');
+      return middle.result();
+    });
+    const { orchestrator } = await startApp({ database, providers: [Parent, Middle, Words], options: HINTS_ONLY });
+    const run = await orchestrator.start(Parent, undefined);
+    await until('all wait', async () => (await orchestrator.list({ status: 'waiting' })).items.length === 3);
+    await run.signal('all wait');
+
+    expect(await run.result({ timeout: '5s' })).toEqual(['all', ['all'], 'no more']);
+  });
+
   it('what is refused is an error of its own class, in every replay', async () => {
     const Parent = workflow('parent', async ({ children, ctx }) => {
       const errors: unknown[] = [];
@@ -317,6 +339,20 @@ describe('signalWithStart', () => {
     expect([first.started, second.started, second.id]).toEqual([true, false, first.id]);
     expect(await first.result({ timeout: '5s' })).toEqual(['one', 'two']);
     await expect(orchestrator.signalWithStart(Words, 2, Go, 'x', { key: 'k' })).rejects.toThrow(RunFinishedError);
+  });
+
+  it('counts its signal once by its id, and starts the run as its options say', async () => {
+    const { orchestrator } = await startApp({ database, providers: [Words], options: HINTS_ONLY });
+    const options = { tenant: 'acme', label: 'Two words', priority: 2, attributes: { city: 'Oslo' } };
+    const run = await orchestrator.signalWithStart(Words, 2, Go, 'one', { key: 'k', id: 'a', ...options });
+    await orchestrator.signalWithStart(Words, 2, Go, 'again', { key: 'k', id: 'a' });
+    await orchestrator.signalWithStart(Words, 2, Go, 'two', { key: 'k', id: 'b' });
+    const later = await orchestrator.signalWithStart(Words, 1, Go, 'x', { key: 'later', delay: '1h', queue: 'quiet' });
+
+    expect(await run.result({ timeout: '5s' })).toEqual(['one', 'two']);
+    expect(await orchestrator.get(run.id)).toMatchObject({ key: 'k', ...options });
+    expect(await orchestrator.get(later.id)).toMatchObject({ status: 'pending', queue: 'quiet' });
+    expect((await orchestrator.get(later.id)).wakeAt).toBeInstanceOf(Date);
   });
 
   it('of two at one instant, from two processes, makes one run that gets both signals', async () => {

@@ -8,6 +8,7 @@ import { moveClock } from '../support/clock.js';
 import type { TestDatabase } from '../support/database.js';
 import { useEngineDatabase } from '../support/engine-database.js';
 import { HeldRows } from '../support/held-rows.js';
+import { measure } from '../support/statements.js';
 import { until } from '../support/until.js';
 import { workflow } from '../support/workflow.js';
 
@@ -35,6 +36,55 @@ async function countRuns(): Promise<number> {
   const { rows } = await sql.query<{ count: number }>('select count(*)::int as count from orchestration.run');
   return rows[0]!.count;
 }
+
+describe('A start for later', () => {
+  const HOUR_MS = 60 * MINUTE_MS;
+
+  it('begins after its delay, or at its time, and not before; at once where that is over', async () => {
+    const app = await startApp({ database, providers: [Echo], options: { worker: { pollInterval: '20ms' } } });
+    const startAt = new Date(Date.now() + 2 * HOUR_MS);
+    const delayed = await app.orchestrator.start(Echo, 'delayed', { delay: '1h' });
+    const timed = await app.orchestrator.start(Echo, 'timed', { startAt });
+    const statuses = () => Promise.all([delayed, timed].map((run) => run.status()));
+
+    expect(await app.orchestrator.execute(Echo, 'over', { startAt: new Date(0) })).toBe('over');
+    expect(await app.orchestrator.execute(Echo, 'no delay', { delay: 0 })).toBe('no delay');
+    const { createdAt, wakeAt } = await app.orchestrator.get(delayed.id);
+    expect(wakeAt!.getTime() - createdAt.getTime()).toBe(HOUR_MS);
+    expect((await app.orchestrator.get(timed.id)).wakeAt).toEqual(startAt);
+    await moveClock(database, HOUR_MS - MINUTE_MS);
+    await app.orchestrator.execute(Echo, 'meanwhile');
+    expect(await statuses()).toEqual(['pending', 'pending']);
+    await moveClock(database, HOUR_MS + MINUTE_MS);
+    expect(await delayed.result()).toBe('delayed');
+    expect(await statuses()).toEqual(['completed', 'pending']);
+    await moveClock(database, 2 * HOUR_MS + MINUTE_MS);
+    expect(await timed.result()).toBe('timed');
+  });
+});
+
+describe('startMany', () => {
+  it('is one statement for all, each with its own options, and gives their handles in order', async () => {
+    const { orchestrator } = await startApp({ database, providers: [Echo], options: { worker: false } });
+    const starts = Array.from({ length: 500 }, (_, index) => ({
+      ...{ input: `${index}`, key: `k${index}`, tenant: `t${index % 2}`, label: `label ${index}`, priority: index % 3 },
+      ...{ queue: `q${index % 2}`, attributes: { index }, delay: '1h' as const },
+    }));
+    let handles: { id: string; started: boolean }[] = [];
+
+    const { statements } = await measure(database, async () => {
+      handles = await orchestrator.startMany(Echo, starts);
+    });
+
+    expect(statements).toBe(1);
+    expect(handles.filter(({ started }) => started)).toHaveLength(500);
+    for (const index of [0, 7, 499]) {
+      const { delay: _, ...facts } = starts[index]!;
+      expect(await orchestrator.get(handles[index]!.id)).toMatchObject(facts);
+    }
+    expect(await orchestrator.startMany(Echo, [])).toEqual([]);
+  });
+});
 
 describe("onConflict: 'replace'", () => {
   it('cancels the active run that has the key, and starts anew under it', async () => {
