@@ -1,5 +1,6 @@
 import {
   ChildRefConflictError,
+  ChildTimeoutError,
   InputNotPendingError,
   InsideRunError,
   NonDeterminismError,
@@ -27,6 +28,9 @@ const Reusing = workflow('reusing', async ({ children }) => {
   await children.call(Quick, 1, { ref: 'one' });
   await children.call(Quick, 2, { ref: 'one' });
 });
+const Impatient = workflow('impatient', ({ children }) =>
+  children.call(Waiting, undefined, { ref: 'slow', timeout: 20 }),
+);
 const Blocking = workflow('blocking', (): Promise<unknown> => app.orchestrator.result(WAITED_FOR));
 const WAITED_FOR = '019af000-0000-7000-8000-000000000000';
 
@@ -35,7 +39,7 @@ let app: TestApp;
 
 beforeAll(async () => {
   database = await createTestDatabase();
-  app = await startApp({ database, providers: [Quick, Waiting, Failing, Late, Reusing, Blocking] });
+  app = await startApp({ database, providers: [Quick, Waiting, Failing, Late, Reusing, Impatient, Blocking] });
 });
 
 afterAll(async () => {
@@ -152,6 +156,21 @@ describe('An error has its class, its code, the values that it is about, and the
       cause: {
         ...{ name: ChildRefConflictError.name, code: 'CHILD_REF_CONFLICT', ref: 'one', childId: child!.id },
         ...{ expected: expect.stringContaining('quick') as string, found: expect.any(String) as string },
+      },
+    });
+  });
+
+  it('of a child that has not ended in time', async () => {
+    const { runId, error } = await thrownBy(
+      () => app.orchestrator.start(Impatient, undefined),
+      (run) => run.result(),
+    );
+
+    const [child] = (await app.orchestrator.listChildren(runId)).items;
+    expect(error).toMatchObject({
+      cause: {
+        ...{ name: ChildTimeoutError.name, code: 'CHILD_TIMEOUT', childId: child!.id, ref: 'slow' },
+        ...{ workflow: 'waiting', timeoutMs: 20 },
       },
     });
   });

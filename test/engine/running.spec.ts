@@ -618,9 +618,15 @@ describe('the context of a run', () => {
     const app = await start([]);
     const [ctx, children] = [app.get(RunContext), app.get(ChildOrchestrator)];
 
-    for (const member of membersOf(RunContext)) await expect(useOf(ctx, member)).rejects.toThrow(NotInRunError);
-    for (const member of membersOf(ChildOrchestrator))
-      await expect(useOf(children, member)).rejects.toThrow(NotInRunError);
+    const used = [
+      ...membersOf(RunContext).map((member) => ({ member: `ctx.${member}`, use: useOf(ctx, member) })),
+      ...membersOf(ChildOrchestrator).map((member) => ({ member: `children.${member}`, use: useOf(children, member) })),
+    ];
+    const errors = await Promise.all(used.map(({ use }) => errorOf(use)));
+
+    expect(used.length).toBeGreaterThan(30);
+    expect(errors.every((error) => error instanceof NotInRunError)).toBe(true);
+    expect(errors).toMatchObject(used.map(({ member }) => ({ code: 'NOT_IN_RUN', member })));
   });
 
   it('has no step outside the body of one, and says where there is one', async () => {

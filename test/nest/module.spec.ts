@@ -325,6 +325,25 @@ describe('Which database', () => {
       expect(await app.get(Orchestrator).execute(DoubleWorkflow, 6)).toBe(12);
     });
   });
+
+  it('has a pool that is small however much there is to do, with the options of the DataSource', async () => {
+    const extra = { application_name: 'of the shop' };
+    const dataSource = new DataSource({ type: 'postgres', url: database.url, poolSize: 50, extra });
+    const app = await boot({
+      imports: [OrchestrationModule.forRoot({ dataSource, schema: 'small_pool' })],
+      providers: [DoubleWorkflow],
+    });
+    const orchestrator = app.get(Orchestrator);
+    const connections = async () =>
+      (await query(`select from pg_stat_activity where application_name = 'of the shop'`)).length;
+
+    await orchestrator.execute(DoubleWorkflow, 7);
+    // Each of them needs a connection for itself.
+    const pages = await Promise.all(Array.from({ length: 200 }, () => orchestrator.list()));
+
+    expect(pages.every(({ items }) => items.length === 1)).toBe(true);
+    expect(await connections()).toBe(8);
+  });
 });
 
 const inSchema = (schema: string): OrchestrationModuleOptions => ({ connection: database.connection, schema });
@@ -434,6 +453,18 @@ describe('payload.maxBytes', () => {
     await expect(orchestrator.start('double', { text: 'x'.repeat(99) })).rejects.toMatchObject({
       ...{ code: 'PAYLOAD', statusCode: 422, path: 'value.text', bytes: 110 },
     });
+  });
+
+  it('is 2 MiB where nothing is said', async () => {
+    const options = { schema: 'payloads', worker: false } as const;
+    const { orchestrator } = await startApp({ database, providers: [DoubleWorkflow], options });
+    // A text has two quotes.
+    const largest = 'x'.repeat(2 * 1024 * 1024 - 2);
+
+    const run = await orchestrator.start('double', largest);
+
+    expect((await orchestrator.get(run.id)).input).toHaveLength(largest.length);
+    await expect(orchestrator.start('double', `${largest}x`)).rejects.toMatchObject({ code: 'PAYLOAD' });
   });
 });
 
@@ -922,12 +953,11 @@ describe('Migrations', () => {
     process.env['NODE_ENV'] = 'production';
     try {
       await expect(boot({ imports: [OrchestrationModule.forRoot(inSchema('behind'))] })).rejects.toMatchObject(behind);
+      expect(await query(`select from pg_namespace where nspname = 'behind'`)).toEqual([]);
+      await (await boot({ imports: [OrchestrationModule.forRoot({ ...inSchema('behind'), migrate: true })] })).close();
     } finally {
       process.env['NODE_ENV'] = 'test';
     }
-    expect(await query(`select from pg_namespace where nspname = 'behind'`)).toEqual([]);
-
-    await (await boot({ imports: [OrchestrationModule.forRoot({ ...inSchema('behind'), migrate: true })] })).close();
     const app = await boot({
       imports: [OrchestrationModule.forRoot({ ...inSchema('behind'), migrate: false })],
       providers: [DoubleWorkflow],
