@@ -28,8 +28,9 @@ export function runInFrame<T>(frame: Frame, code: () => T): T {
  * that were made in it and are still open.
  */
 export class Branch {
-  private readonly open = new Set<Command>();
-  private readonly branches = new Set<Branch>();
+  /** Both are made when there is something in them: most branches are a step's attempt, whose body makes no durable calls. */
+  private open: Set<Command> | undefined;
+  private branches: Set<Branch> | undefined;
   private cancelledWith: CancelledError | undefined;
   private isLeft = false;
 
@@ -51,7 +52,7 @@ export class Branch {
 
   /** The part has ended: nothing in it is left to cancel. */
   leave(part: Branch): void {
-    this.branches.delete(part);
+    this.branches?.delete(part);
   }
 
   get isShielded(): boolean {
@@ -60,8 +61,8 @@ export class Branch {
 
   /** Whether it has a durable call, or a shield, that has not ended. */
   get hasOpenCalls(): boolean {
-    if (this.open.size > 0) return true;
-    for (const part of this.branches) if (part.level > this.level || part.hasOpenCalls) return true;
+    if (this.open?.size) return true;
+    for (const part of this.branches ?? []) if (part.level > this.level || part.hasOpenCalls) return true;
     return false;
   }
 
@@ -71,26 +72,26 @@ export class Branch {
   }
 
   opened(command: Command): void {
-    this.open.add(command);
+    (this.open ??= new Set()).add(command);
   }
 
   closed(command: Command): void {
-    this.open.delete(command);
+    this.open?.delete(command);
   }
 
   /** Ends every open durable call of this branch and of its parts, but for shields. */
   cancel(error: CancelledError): void {
     if (this.cancelledWith) return;
     this.cancelledWith = error;
-    for (const command of [...this.open]) command.cancel(error);
-    for (const branch of [...this.branches]) if (branch.level === this.level) branch.cancel(error);
+    for (const command of [...(this.open ?? [])]) command.cancel(error);
+    for (const branch of [...(this.branches ?? [])]) if (branch.level === this.level) branch.cancel(error);
   }
 
   /** The code of this branch, shields included, is not gone on with: its calls never end, and what it asks for is not begun. */
   abandon(): void {
     this.isLeft = true;
-    this.open.clear();
-    for (const part of this.branches) part.abandon();
+    this.open?.clear();
+    for (const part of this.branches ?? []) part.abandon();
   }
 
   get isAbandoned(): boolean {
@@ -100,7 +101,7 @@ export class Branch {
   private add(part: Branch): Branch {
     part.isLeft = this.isLeft;
     if (this.cancelledWith && part.level === this.level) part.cancelledWith = this.cancelledWith;
-    this.branches.add(part);
+    (this.branches ??= new Set()).add(part);
     return part;
   }
 }

@@ -1,7 +1,7 @@
 import type { Placement } from './new-run.js';
 import type { CommitResult, CommittedRun, RunWrite } from './run-write.js';
 import type { Store } from './store.js';
-import { turn } from './turn.js';
+import { rest } from './turn.js';
 import type { WriteBuffer, WriteResult, WriteSink } from './write-buffer.js';
 
 const MOST_IN_FLIGHT = 2;
@@ -57,9 +57,8 @@ export class CommitQueue implements WriteSink {
   private async flush(): Promise<void> {
     if (this.isGathering || this.inFlight === MOST_IN_FLIGHT || this.waiting.length === 0) return;
     this.isGathering = true;
-    // Two turns: in the first, every run that has just received something comes to rest, and ends or parks.
-    await turn();
-    await turn();
+    // Every run that has just received something ends or parks first, and what is in flight is not waited for.
+    await rest();
     this.isGathering = false;
     const batch = this.takeBatch();
     if (batch.length === 0) return;

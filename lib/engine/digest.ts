@@ -6,10 +6,10 @@ import { types } from 'node:util';
  * keys. What cannot be stored (functions, instances without data) counts by its kind, so arguments of any sort have one.
  */
 export function digestOf(value: unknown): string {
-  return hash('sha256', canonical(value, new Set()), 'base64url').slice(0, 22);
+  return hash('sha256', canonical(value, []), 'base64url').slice(0, 22);
 }
 
-function canonical(value: unknown, ancestors: Set<object>): string {
+function canonical(value: unknown, ancestors: object[]): string {
   switch (typeof value) {
     case 'string':
       return JSON.stringify(value);
@@ -26,7 +26,7 @@ function canonical(value: unknown, ancestors: Set<object>): string {
   }
 }
 
-function canonicalObject(value: object, ancestors: Set<object>): string {
+function canonicalObject(value: object, ancestors: object[]): string {
   if (types.isDate(value)) return `date(${value.getTime()})`;
   if (types.isNativeError(value))
     return `error(${canonical([value.name, value.message, (value as { code?: unknown }).code], ancestors)})`;
@@ -35,14 +35,14 @@ function canonicalObject(value: object, ancestors: Set<object>): string {
   if (types.isAnyArrayBuffer(value)) return `bytes(${Buffer.from(value).toString('base64')})`;
   if (types.isRegExp(value)) return `regexp(${String(value)})`;
   if (value instanceof AbortSignal) return 'signal';
-  if (ancestors.has(value)) return 'cycle';
-  ancestors.add(value);
+  if (ancestors.includes(value)) return 'cycle';
+  ancestors.push(value);
   const text = canonicalContent(value, ancestors);
-  ancestors.delete(value);
+  ancestors.pop();
   return text;
 }
 
-function canonicalContent(value: object, ancestors: Set<object>): string {
+function canonicalContent(value: object, ancestors: object[]): string {
   const each = (items: Iterable<unknown>) => Array.from(items, (item) => canonical(item, ancestors)).join(',');
   if (Array.isArray(value)) return `[${each(value)}]`;
   if (types.isMap(value))

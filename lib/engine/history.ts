@@ -92,7 +92,7 @@ export class History {
 
   /** The last failed attempt of a step that is still being retried. */
   findFailedAttempt(identity: CommandIdentity): RecordedOutcome | undefined {
-    return this.failedAttempts.get(identityKey(identity));
+    return this.failedAttempts.size > 0 ? this.failedAttempts.get(identityKey(identity)) : undefined;
   }
 
   /** Whether the run goes the new way at that change of the code. */

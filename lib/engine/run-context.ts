@@ -210,7 +210,7 @@ export class RunContext {
       instead: Object.hasOwn(options, 'timeoutValue') ? { value: options.timeoutValue } : undefined,
     });
     frame.execution.issue(command, { kind: 'input', name }, frame);
-    return tolerant(command.promise);
+    return command.promise;
   }
 
   /** Runs code as a step of that name; its outcome is recorded once. @throws StepFailedError when its attempts are used up */
@@ -339,7 +339,7 @@ export class RunContext {
 function sleepUntil(frame: Frame, endOf: (askedAt: number) => number): Promise<void> {
   const command = new TimerCommand(frame.execution, frame.branch, endOf);
   frame.execution.issue(command, { kind: 'timer', name: 'sleep' }, frame);
-  return tolerant(command.promise as Promise<void>);
+  return command.promise as Promise<void>;
 }
 
 const CRON_OPTIONS = new Set(['timeZone']);

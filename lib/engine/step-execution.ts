@@ -183,8 +183,13 @@ export class StepCommand extends Command {
     return pathOf(this.identity);
   }
 
-  private get progress(): StepProgress {
+  get progress(): StepProgress {
     return (this.ownProgress ??= new StepProgress(this.execution, this, `the progress of step '${this.key}'`));
+  }
+
+  /** The body has begun, or has stopped, to rest in durable calls of its own. */
+  restChanged(): void {
+    this.execution.standingChanged(this);
   }
 
   private retryAt(due: number): void {
@@ -200,21 +205,17 @@ export class StepCommand extends Command {
       identity: this.identity,
       step: this.key,
       attempt: this.attempts + 1,
-      idempotencyKey: `${seedOf(execution.run)}/${this.path}`,
-      scope: `${this.path}@${this.attempts + 1}/`,
+      path: this.path,
       timeoutMs: this.plan.timeoutMs,
       mayWait: !this.plan.transactional && !this.plan.atMostOnce,
-      progress: () => this.progress,
-      restChanged: () => execution.standingChanged(this),
+      owner: this,
     });
     this.running = attempt;
     if (this.unwindsBy) attempt.abort(this.unwindsBy);
-    void attempt
-      .run((context) => this.perform(attempt, context))
-      .then(
-        (value) => this.ended(attempt, { value }),
-        (error: unknown) => this.ended(attempt, { error }),
-      );
+    attempt.begin(
+      (context) => this.perform(attempt, context),
+      (returned) => this.ended(attempt, returned),
+    );
   }
 
   protected perform(_attempt: RunningAttempt, context: StepContext): unknown {
@@ -289,13 +290,39 @@ interface AttemptFacts {
   identity: CommandIdentity;
   step: string;
   attempt: number;
-  idempotencyKey: string;
-  scope: string;
+  path: string;
   timeoutMs: number | undefined;
   mayWait: boolean;
-  progress(this: void): StepProgress;
-  /** The body has begun, or has stopped, to rest in durable calls of its own. */
-  restChanged(): void;
+  owner: Pick<StepCommand, 'progress' | 'restChanged'>;
+}
+
+/** What a body gets. The rarely wanted parts of it are made when they are. */
+class AttemptContext implements StepContext {
+  readonly step: string;
+  readonly attempt: number;
+  readonly #attempt: RunningAttempt;
+
+  constructor({ step, attempt }: AttemptFacts, running: RunningAttempt) {
+    this.step = step;
+    this.attempt = attempt;
+    this.#attempt = running;
+  }
+
+  get idempotencyKey(): string {
+    return this.#attempt.idempotencyKey;
+  }
+
+  get signal(): AbortSignal {
+    return this.#attempt.signal;
+  }
+
+  get progress(): unknown {
+    return this.#attempt.progress;
+  }
+
+  get heartbeat(): StepContext['heartbeat'] {
+    return (progress) => this.#attempt.beat(progress);
+  }
 }
 
 /** A body while it runs: its signal, its timeout, and whether it only waits for durable calls of its own. */
@@ -306,7 +333,7 @@ export class RunningAttempt implements StepAttempt {
   private readonly abortion = new LazyAbortSignal();
   private readonly branch: Branch;
   private readonly timer: DeadlineTimer | undefined;
-  private timedOut: ((error: StepTimeoutError) => void) | undefined;
+  private ended!: (returned: Returned) => void;
   observed: ObservedAttempt | undefined;
   transaction: OpenTransaction | undefined;
   logs: StepLog | undefined;
@@ -319,38 +346,46 @@ export class RunningAttempt implements StepAttempt {
     private readonly parent: Branch,
     private readonly facts: AttemptFacts,
   ) {
-    const { abortion } = this;
-    this.scope = facts.scope;
+    this.scope = `${facts.path}@${facts.attempt}/`;
     this.branch = parent.fork();
-    this.context = {
-      step: facts.step,
-      attempt: facts.attempt,
-      idempotencyKey: facts.idempotencyKey,
-      get signal() {
-        return abortion.signal;
-      },
-      get progress() {
-        return facts.progress().value;
-      },
-      heartbeat: (progress) => {
-        if (this.isRunning) facts.progress().beat(facts.attempt, progress);
-      },
-    };
+    this.context = new AttemptContext(facts, this);
     if (facts.timeoutMs !== undefined) this.timer = new DeadlineTimer(() => this.timeOut(facts.timeoutMs!));
   }
 
-  async run(body: (context: StepContext) => unknown): Promise<unknown> {
+  /** Runs the body once all before it is durable. It may be told to have ended twice: when it timed out, and when it does end. */
+  begin(body: (context: StepContext) => unknown, ended: (returned: Returned) => void): void {
+    this.ended = ended;
     this.setActive(true);
-    if (!this.execution.isDurable) await this.execution.whenDurable();
-    if (!this.isRunning) return await new Promise<never>(() => {});
+    if (this.execution.isDurable) this.run(body);
+    else void this.execution.whenDurable().then(() => this.isRunning && this.run(body));
+  }
+
+  private run(body: (context: StepContext) => unknown): void {
     this.startTimer();
-    this.observed = this.execution.observed?.attempt(this.facts);
-    const code = this.execution.enter(
-      { execution: this.execution, branch: this.branch, attempt: this },
-      async () => await body(this.context),
-    );
-    if (!this.timer) return await code;
-    return await Promise.race([code, new Promise<never>((_, reject) => (this.timedOut = reject))]);
+    this.observed = this.execution.observed?.attempt({ ...this.facts, scope: this.scope });
+    const frame = { execution: this.execution, branch: this.branch, attempt: this };
+    this.execution
+      .enter(frame, () => promiseOf(body, this.context))
+      .then(
+        (value) => this.ended({ value }),
+        (error: unknown) => this.ended({ error }),
+      );
+  }
+
+  get idempotencyKey(): string {
+    return `${seedOf(this.execution.run)}/${this.facts.path}`;
+  }
+
+  get signal(): AbortSignal {
+    return this.abortion.signal;
+  }
+
+  get progress(): unknown {
+    return this.facts.owner.progress.value;
+  }
+
+  beat(progress: unknown): void {
+    if (this.isRunning) this.facts.owner.progress.beat(this.facts.attempt, progress);
   }
 
   get mayWait(): boolean {
@@ -430,13 +465,26 @@ export class RunningAttempt implements StepAttempt {
     this.timesOutAt = undefined;
     const error = new StepTimeoutError(this.facts.step, timeoutMs);
     this.abortion.abort(error);
-    this.timedOut?.(error);
+    this.ended({ error });
   }
 
   private setActive(active: boolean): void {
     if (this.isActive === active) return;
     this.isActive = active;
     this.execution.bodyActive(active ? 1 : -1);
-    this.facts.restChanged();
+    this.facts.owner.restChanged();
   }
+}
+
+/** A body may be synchronous, and throw at once. An `async` wrapper would do, at the cost of two promises for each step. */
+function promiseOf(body: (context: StepContext) => unknown, context: StepContext): Promise<unknown> {
+  try {
+    return Promise.resolve(body(context));
+  } catch (error) {
+    return rejected(error);
+  }
+}
+
+async function rejected(error: unknown): Promise<never> {
+  throw error;
 }

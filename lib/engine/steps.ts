@@ -67,7 +67,7 @@ export function callStep(frame: Frame, { name, args, plan, body, compensation }:
   const digest = args.length ? digestOf(args) : null;
   const command = newStepCommand(frame, digest, { ...plan, body, compensation });
   execution.issue(command, { kind: 'step', name }, frame);
-  return tolerant(command.promise);
+  return command.promise;
 }
 
 export function newStepCommand({ execution, branch }: Frame, digest: string | null, plan: StepPlan): StepCommand {
