@@ -39,6 +39,8 @@ describe('a cron expression', () => {
     expect(inSeconds('*/5 * * * *', at)).toBe(300);
     expect(inSeconds('*/5 * * * *', at + 300)).toBe(300);
     expect(inSeconds('*/10 * * * * *', at)).toBe(10);
+    // In UTC where no zone is named.
+    expect(inSeconds('0 9 * * *', at)).toBe((20 * 60 + 55) * 60);
   });
 
   it('in the hour that clocks leave out comes when that hour would have begun; others are not shifted', () => {
