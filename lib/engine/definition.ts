@@ -218,7 +218,11 @@ export function stepProblems(options: StepOptions, known: ReadonlySet<string> = 
   }
   if (options.nonRetryable !== undefined && !Array.isArray(options.nonRetryable))
     problems.push('nonRetryable must be a list');
-  return [...problems, ...durationProblems({ timeout: options.timeout }), ...retryProblems(options.retry ?? {})];
+  return [
+    ...problems,
+    ...durationProblems({ timeout: options.timeout }),
+    ...(options.retry === undefined ? [] : retryProblems(options.retry)),
+  ];
 }
 
 /** Why a transactional step is refused where the engine was given no DataSource of the app. */

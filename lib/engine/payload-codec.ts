@@ -16,6 +16,8 @@ export interface PayloadCodec {
 
 /** What is wrong with an object as a codec, for the report at boot. */
 export function codecProblems(codec: object): string[] {
+  if (typeof codec !== 'object' || codec === null)
+    return [`payload.codec must be an object, not ${JSON.stringify(codec)}`];
   return (['encode', 'decode'] satisfies (keyof PayloadCodec)[])
     .filter((method) => typeof (codec as Record<string, unknown>)[method] !== 'function')
     .map((method) => `payload.codec has no method ${method}`);

@@ -39,7 +39,8 @@ export function toRetryPolicy(options: RetryOptions = {}): RetryPolicy {
 
 /** What is wrong with retry options, for the report at boot. */
 export function retryProblems(options: RetryOptions): string[] {
-  if (typeof options !== 'object') return [`retry must be an object, not ${JSON.stringify(options)}`];
+  if (typeof options !== 'object' || options === null || Array.isArray(options))
+    return [`retry must be an object, not ${JSON.stringify(options)}`];
   const { maxAttempts, initialInterval, backoffCoefficient, maxInterval, jitter, ...unknown } = withDefaults(options);
   const problems = Object.keys(unknown).map((option) => `unknown retry option '${option}'`);
   if (!Number.isInteger(maxAttempts) || maxAttempts < 1)

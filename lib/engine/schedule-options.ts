@@ -73,6 +73,8 @@ export function checkSchedule(id: unknown, options: ScheduleOptions): void {
 
 /** What is wrong with a declared schedule, for the report at boot. */
 export function declaredProblems(schedule: DeclaredSchedule): string[] {
+  if (typeof schedule !== 'object' || schedule === null)
+    return [`it must be an object, not ${JSON.stringify(schedule)}`];
   const issues = [...(schedule.id === undefined ? [] : idProblems(schedule.id)), ...optionProblems(schedule, DECLARED)];
   return issues.map(({ message }) => message);
 }

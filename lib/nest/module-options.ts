@@ -166,8 +166,9 @@ function valueProblems(options: OrchestrationModuleOptions): string[] {
   if (options.context !== undefined) problems.push(...callerContextProblems(options.context));
   if (options.payload) {
     problems.push(...unknown('payload', options.payload, new Set(['maxBytes', 'codec'])));
-    if (!isCount(options.payload.maxBytes ?? 1, 1))
-      problems.push(`payload.maxBytes must be a whole number from 1, not ${options.payload.maxBytes}`);
+    const { maxBytes } = options.payload;
+    if (maxBytes !== undefined && !isCount(maxBytes, 1))
+      problems.push(`payload.maxBytes must be a whole number from 1, not ${String(maxBytes)}`);
     if (options.payload.codec !== undefined) problems.push(...codecProblems(options.payload.codec));
   }
   problems.push(...queueProblems(options.queues), ...tenantProblems(options.tenants));
@@ -176,9 +177,10 @@ function valueProblems(options: OrchestrationModuleOptions): string[] {
 }
 
 function queueProblems(queues: OrchestrationModuleOptions['queues'] = {}): string[] {
-  return Object.entries(queues).flatMap(([name, limits]) =>
-    limitProblems(limits).map((problem) => `queues.${name}: ${problem}`),
-  );
+  return Object.entries(queues).flatMap(([name, limits]) => [
+    ...(name === '' ? ['queues: the name of a queue must be a text that is not empty'] : []),
+    ...limitProblems(limits).map((problem) => `queues.${name}: ${problem}`),
+  ]);
 }
 
 function tenantProblems(tenants: OrchestrationModuleOptions['tenants'] = {}): string[] {

@@ -890,6 +890,40 @@ describe('Wrong definitions', () => {
     });
   });
 
+  it('are nulls, and what else is nothing, in the place of options', async () => {
+    @Workflow({ name: 'nothing', schedules: [null as never] })
+    class NothingWorkflow {
+      run(): void {}
+
+      @Step({ retry: null as never })
+      one(): void {}
+
+      @Step({ retry: [] as never })
+      other(): void {}
+    }
+    const options = {
+      ...{ connection: database.connection, payload: { codec: null, maxBytes: null }, worker: { lease: null } },
+      ...{ queues: { '': {}, emails: null }, tenants: { startLimit: null }, retention: { failed: null } },
+    } as never;
+
+    const booting = boot({ imports: [OrchestrationModule.forRoot(options)], providers: [NothingWorkflow] });
+
+    await expect(booting).rejects.toMatchObject({
+      problems: [
+        'payload.maxBytes must be a whole number from 1, not null',
+        'payload.codec must be an object, not null',
+        'queues: the name of a queue must be a text that is not empty',
+        'queues.emails: limits must be an object, not null',
+        'tenants.startLimit must be { limit, per }, not null',
+        'retention.failed must be a duration above zero, not null',
+        "worker.lease must be a duration of at least 1000 ms, not 'null'",
+        'NothingWorkflow.one: retry must be an object, not null',
+        'NothingWorkflow.other: retry must be an object, not []',
+        'NothingWorkflow: schedules[0]: it must be an object, not null',
+      ],
+    });
+  });
+
   it.each([`it's`, 'with "quotes"', 'dotted.name', 'pg_jobs', ''])('is a schema by the name of %j', async (schema) => {
     const app = boot({ imports: [OrchestrationModule.forRoot({ connection: database.connection, schema })] });
 
