@@ -124,6 +124,29 @@ describe('a worker that is killed', () => {
   });
 });
 
+it('a lease that is shorter than the interval of the regular look is renewed in time', async () => {
+  const held = new Barrier();
+  const Held = workflow('held', ({ ctx }) => ctx.step('held', () => held.pass().then(() => 'done')));
+  const options = { worker: { lease: '1s', pollInterval: '1h' } } as const;
+  const app = await startApp({ database, providers: [Held], options });
+  const expiry = async () => {
+    const { rows } = await sql.query<{ id: string; at: Date }>('select id, expires_at as at from orchestration.worker');
+    return rows[0]!;
+  };
+  const first = await expiry();
+  const run = await app.orchestrator.start(Held, undefined);
+  await held.reached();
+
+  await until('it has been renewed for three times its length', async () => {
+    return (await expiry()).at.getTime() - first.at.getTime() > 3_000;
+  });
+  held.open();
+
+  expect(await run.result()).toBe('done');
+  expect((await expiry()).id).toBe(first.id);
+  expect(await app.orchestrator.get(run.id)).toMatchObject({ recoveries: 0 });
+});
+
 describe('a worker that is told to end', () => {
   it('lets running steps end and hands the rest back to another at once; a second SIGTERM is harmless (scenario 62)', async () => {
     const [first, ...others] = await startFleet({ concurrency: 20, lease: LONG_LEASE, shutdownTimeout: '30s' }, [

@@ -210,6 +210,27 @@ describe('the health of an engine, over HTTP through Terminus', () => {
     await until('it is up again', async () => (await ask()).status === 200);
   });
 
+  it('is that of the engine of a name, where there is none without', async () => {
+    @Module({
+      imports: [
+        OrchestrationModule.forRoot({ name: 'second', connection: database.connection, worker: false }),
+        OrchestrationTelemetryModule.forRoot({ name: 'second' }),
+      ],
+    })
+    class App {}
+    const app = await NestFactory.createApplicationContext(App, { logger: false, abortOnError: false });
+    closing.push(() => app.close());
+    const indicator = app.get(OrchestrationHealthIndicator);
+
+    const [named, nameless] = await Promise.all([
+      indicator.isHealthy('engine', { name: 'second' }),
+      indicator.isHealthy('engine'),
+    ]);
+
+    expect(named).toMatchObject({ engine: { status: 'up', liveWorkers: 0 } });
+    expect(nameless).toMatchObject({ engine: { status: 'down' } });
+  });
+
   it('refuses bad options', async () => {
     const { app } = await serve({ worker: false });
     const engine = app.get(OrchestrationHealthIndicator);

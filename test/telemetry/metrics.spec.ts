@@ -164,6 +164,30 @@ describe('the endpoint for Prometheus', () => {
     }
   });
 
+  it('serves those of the engine of its name', async () => {
+    const { connection } = database;
+    @Module({
+      imports: [
+        OrchestrationModule.forRoot({ connection }),
+        OrchestrationModule.forRoot({ name: 'second', connection }),
+        OrchestrationModule.forFeature([Greeting], 'second'),
+        OrchestrationTelemetryModule.forRoot({ name: 'second', path: '/metrics' }),
+      ],
+    })
+    class App {}
+    const app = await NestFactory.create(App, { logger: false, abortOnError: false });
+    await app.listen(0, '127.0.0.1');
+    try {
+      await app.get<Orchestrator>('Orchestrator:second').execute(Greeting, 'Ada');
+
+      const text = await (await fetch(`${await app.getUrl()}/metrics`)).text();
+
+      expect(text).toMatch(/^orchestration_runs_ended_total\{workflow="greeting",.*\} 1$/m);
+    } finally {
+      await app.close();
+    }
+  });
+
   it('is behind guards, and is not there unless it is asked for', async () => {
     const nobody: CanActivate = { canActivate: () => false };
     const cases: [TelemetryOptions, number][] = [
