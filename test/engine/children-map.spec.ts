@@ -11,6 +11,7 @@ import { until } from '../support/until.js';
 import { workflow } from '../support/workflow.js';
 
 const LAST = 10_000;
+const ENDED: ReadonlySet<string> = new Set(['completed', 'failed', 'cancelled']);
 
 /** How often the code of the mapping run was entered: 1 is no replay. */
 let passes = 0;
@@ -256,9 +257,8 @@ describe('children.map', () => {
       const run = await app.orchestrator.start(Decided, { fates, condition });
 
       expect(await run.result({ timeout: '20s' })).toEqual(settled);
-      await until(
-        'the rest is cancelled',
-        async () => !(await statusesOf(app, run.id)).some((status) => status === 'waiting' || status === 'running'),
+      await until('the rest is cancelled', async () =>
+        (await statusesOf(app, run.id)).every((status) => ENDED.has(status)),
       );
       expect(await statusesOf(app, run.id)).toEqual(children);
     });
