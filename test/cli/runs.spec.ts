@@ -331,48 +331,54 @@ describe('schedules', () => {
 });
 
 describe('What a command changes', () => {
-  it('is told to scripts by --json, and to people by a line', async () => {
-    const failed = await failedCharge();
-    const order = await startedOrder('told-1');
-    const approval = await asked('approval');
-    const text = await asked('text');
-    await app.orchestrator.schedules.upsert('told', { workflow: Charge, input: 4, every: '1d' });
+  it('is told to scripts by --json, and to people by a line: runs', async () => {
+    const [failed, order] = [await failedCharge(), await startedOrder('told-1')];
+    const [approval, other, text] = [await asked('approval'), await asked('approval'), await asked('text')];
 
     const retried = await cli('retry', failed, '--json');
     const signalled = await cli('signal', order, 'approve', '--json');
     const answered = await cli('input', approval, 'refund', 'no', '--json');
     const answeredText = await cli('input', text, 'why', 'because');
-    const cancelled = await cli('cancel', await asked('approval'));
-    const queues = [
-      (await cli('queues', 'configure', 'told', '--concurrency-per-tenant', '2', '--json')).json(),
-      (await cli('queues', 'pause', 'told', '--json')).json(),
-      (await cli('queues', 'resume', 'told')).stdout,
-      (await cli('queues', 'reset', 'told')).stdout,
-    ];
-    const schedules = (await cli('schedules', '--json')).json() as Page<{ id: string }>;
-    const paused = await cli('schedules', 'pause', 'told', '--json');
-    const resumed = await cli('schedules', 'resume', 'told');
-    const triggered = await cli('schedules', 'trigger', 'told');
+    const cancelled = await cli('cancel', other);
     const run = await cli('run', 'charge', '--input', '5');
 
     expect(retried.json()).toEqual([{ id: failed }]);
     expect(signalled.json()).toEqual({ id: order, signal: 'approve' });
     expect(answered.json()).toEqual({ id: approval, input: 'refund', value: false });
     expect(answeredText.stdout).toBe(`${text}: 'why' is answered\n`);
-    expect(cancelled.stdout).toMatch(/^[0-9a-f-]{36}: 1 run (cancelled|unwinding)\n$/);
-    expect(queues).toEqual([
-      { name: 'told', limits: { concurrencyPerTenant: 2 } },
-      { name: 'told' },
-      'told: is claimed from\n',
-      'told: has the limits of the configuration\n',
-    ]);
-    expect(schedules.items).toContainEqual(expect.objectContaining({ id: 'told', workflow: 'charge' }));
+    expect(cancelled.stdout).toMatch(new RegExp(`^${other}: 1 run (cancelled|unwinding)\n$`));
+    expect(await app.orchestrator.result(run.stdout.trim())).toBe(5);
+  });
+
+  it('is told to scripts by --json, and to people by a line: queues', async () => {
+    const configured = await cli('queues', 'configure', 'told', '--concurrency-per-tenant', '2', '--json');
+    const paused = await cli('queues', 'pause', 'told', '--json');
+    const resumed = await cli('queues', 'resume', 'told');
+    const reset = await cli('queues', 'reset', 'told');
+
+    expect(configured.json()).toEqual({ name: 'told', limits: { concurrencyPerTenant: 2 } });
+    expect(paused.json()).toEqual({ name: 'told' });
+    expect(resumed.stdout).toBe('told: is claimed from\n');
+    expect(reset.stdout).toBe('told: has the limits of the configuration\n');
+  });
+
+  it('is told to scripts by --json, and to people by a line: schedules', async () => {
+    const { schedules } = app.orchestrator;
+    await schedules.upsert('told', { workflow: Charge, input: 4, every: '1d' });
+
+    const listed = await cli('schedules', '--json');
+    const paused = await cli('schedules', 'pause', 'told', '--json');
+    const resumed = await cli('schedules', 'resume', 'told');
+    const triggered = await cli('schedules', 'trigger', 'told');
+
+    expect((listed.json() as Page<object>).items).toContainEqual(
+      expect.objectContaining({ id: 'told', workflow: 'charge' }),
+    );
     expect(paused.json()).toEqual({ id: 'told' });
     expect(resumed.stdout).toBe('told: starts runs again\n');
-    expect(await app.orchestrator.schedules.get('told')).toMatchObject({ paused: false });
+    expect(await schedules.get('told')).toMatchObject({ paused: false });
     expect(await app.orchestrator.result(triggered.stdout.trim())).toBe(4);
-    expect(await app.orchestrator.result(run.stdout.trim())).toBe(5);
-    await app.orchestrator.schedules.delete('told');
+    await schedules.delete('told');
   });
 
   it('is what each of its options says', async () => {
