@@ -84,6 +84,7 @@ export interface ChildHandle<Output = unknown> {
   readonly id: string;
   readonly ref: string;
   /** A durable wait, with the outcomes of {@link ChildOrchestrator.call}. */
+  result<Value>(options: WaitOptions & { timeoutValue: Value }): Promise<Output | Value>;
   result(options?: WaitOptions): Promise<Output>;
   status(): Promise<RunStatus>;
   /** Recorded like a step. Throws as {@link ChildOrchestrator.signal} does. */
@@ -251,7 +252,7 @@ export class ChildOrchestrator {
       ref,
       signal: (signal: Signal | string, payload?: unknown, options: SendOptions = {}) =>
         tolerant(sendFromRun(frameFor('signal to a child'), link, { signal, payload, options })),
-      result: (options) => this.await(id, options),
+      result: (options?: WaitOptions & TimeoutValue<unknown>) => this.await(id, options),
       status: () =>
         this.recorded(
           frameFor('status of a child'),

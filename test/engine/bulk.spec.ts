@@ -1,6 +1,6 @@
 import pg from 'pg';
 
-import { type BulkRequest, ValidationError } from '../../lib/index.js';
+import { type Attributes, type BulkRequest, ValidationError } from '../../lib/index.js';
 import { closeApps, startApp, type TestApp } from '../support/app.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { until } from '../support/until.js';
@@ -9,6 +9,10 @@ import { workflow } from '../support/workflow.js';
 const leaf = workflow('leaf', ({ ctx }) => ctx.sleep('1h'));
 const parked = workflow('parked', async ({ children }) => {
   await children.call(leaf, undefined);
+});
+const spreading = workflow('spreading', async ({ children }) => {
+  const places: Attributes[] = [{ floor: 3 }, { floor: 3, room: 1 }, { floor: 4 }];
+  await Promise.all(places.map((attributes) => children.call(leaf, undefined, { attributes, label: 'a leaf' })));
 });
 let isBroken = true;
 const fragile = workflow('fragile', () => {
@@ -33,7 +37,7 @@ beforeAll(async () => {
 
 beforeEach(async () => {
   isBroken = true;
-  const providers = [leaf, parked, fragile, quick, holding];
+  const providers = [leaf, parked, spreading, fragile, quick, holding];
   app = await startApp({ database, providers, options: { worker: { pollInterval: '20ms' } } });
   await client.query('truncate orchestration.run, orchestration.history');
 });
@@ -134,6 +138,28 @@ describe('orchestrator.bulk', () => {
     expect(atInterruption).toBe(92);
     expect(result).toEqual({ matched: 92, done: 91 });
     expect(await counts()).toEqual({ 'holding waiting': 1, 'quick completed': 1 });
+  });
+
+  it.each([
+    [{ tenant: 'acme' }, 4],
+    [{ tenant: 'acme', rootOnly: true }, 1],
+    [{ attributes: { floor: 3 } }, 2],
+    [{ search: 'a leaf' }, 3],
+    [{ queue: 'default', version: 1, createdAfter: new Date(0), createdBefore: new Date(0) }, 0],
+  ])('takes every filter that list takes: %j', async (filter, matched) => {
+    const run = await app.orchestrator.start(spreading, undefined, { tenant: 'acme' });
+    await untilCounted('leaf waiting', 3);
+    await untilCounted('spreading waiting', 1);
+
+    const expected = await app.orchestrator.bulk({ filter, action: 'cancel' }, { dryRun: true });
+    const ofParent = await app.orchestrator.bulk({ filter: { parentId: run.id }, action: 'cancel' }, { dryRun: true });
+    const result = await app.orchestrator.bulk({ filter, action: 'cancel' });
+
+    expect([expected, ofParent]).toEqual([
+      { matched, done: 0 },
+      { matched: 3, done: 0 },
+    ]);
+    expect(result).toEqual({ matched, done: matched });
   });
 
   it('does nothing where the filter names no status that the action is for', async () => {
@@ -238,7 +264,14 @@ describe('orchestrator.workers', () => {
       { alive: true, pid: process.pid, queues: ['default'], running: 0 },
       { alive: true, pid: process.pid, queues: ['others'], workflows: ['quick@1'], running: 0 },
     ]);
-    expect(workers[0]!.workflows.toSorted()).toEqual(['fragile@1', 'holding@1', 'leaf@1', 'parked@1', 'quick@1']);
+    expect(workers[0]!.workflows.toSorted()).toEqual([
+      'fragile@1',
+      'holding@1',
+      'leaf@1',
+      'parked@1',
+      'quick@1',
+      'spreading@1',
+    ]);
     expect(workers[1]!.heartbeatAt.getTime()).toBeGreaterThanOrEqual(workers[1]!.startedAt.getTime());
     await other.close();
     expect(await app.orchestrator.workers.list()).toHaveLength(1);

@@ -467,6 +467,38 @@ describe('durable time', () => {
   });
 });
 
+describe("parentClose: 'cancel'", () => {
+  it.each([
+    ['completed', 1],
+    ['failed', 2],
+  ])('ends the child also when the parent is %s after %d crashes (scenario 35)', async (status, crashes) => {
+    const held = new Barrier();
+    const Endless = workflow('endless', ({ ctx }) => ctx.sleep('365d'));
+    const Parent = workflow('parent', async ({ children, ctx }) => {
+      await ctx.step(
+        'start it',
+        async () => void (await children.start(Endless, undefined, { parentClose: 'cancel' })),
+      );
+      await ctx.step('held', () => held.pass());
+    });
+    const setup = { database, providers: [Parent, Endless], options: { worker: { maxRecoveries: 1 } } };
+    let app = await startApp(setup);
+    const run = await app.orchestrator.start(Parent, undefined);
+    for (let crash = 1; crash <= crashes; crash++) {
+      await held.reached(crash);
+      await app.crash();
+      app = await startApp(setup);
+    }
+    held.open();
+
+    await untilStatus(run.id, 'completed', 'failed');
+    const { id } = (await childrenOf(run.id))[0]!;
+    await untilStatus(id, 'cancelled');
+    expect((await app.orchestrator.get(run.id)).status).toBe(status);
+    expect(await app.orchestrator.get(id)).toMatchObject({ error: { reason: `its parent ended (${status})` } });
+  });
+});
+
 describe('a parent that is not in memory when its child ends', () => {
   it.each(['completed', 'failed', 'cancelled'] as const)(
     'is claimed by whoever has its code: the child %s',

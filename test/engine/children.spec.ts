@@ -502,12 +502,14 @@ describe('children', () => {
         const endless = await children.start(EndlessWorkflow, undefined);
         const failed = await thrownBy(declined.result());
         const late = await thrownBy(endless.result({ timeout: 30 }));
+        const value = await endless.result({ timeout: 0, timeoutValue: undefined });
         const before = await endless.status();
         const count = await endless.cancel('enough');
         const cancelled = await thrownBy(endless.result());
         return [
           failed.name,
           late.name,
+          value,
           before,
           count.cancelled + count.requested,
           cancelled.name,
@@ -519,6 +521,7 @@ describe('children', () => {
       expect(returned).toEqual([
         'ChildFailedError',
         'ChildTimeoutError',
+        undefined,
         expect.stringMatching(/waiting|running/),
         1,
         'ChildCancelledError',
@@ -559,24 +562,26 @@ describe('children', () => {
           await children.start('parent', `middle-${how}`, { parentClose: 'cancel', ref: 'closes' });
           await children.start(EndlessWorkflow, undefined, { ref: 'stays' });
           await children.start(EndlessWorkflow, undefined, { parentClose: 'abandon', ref: 'may stay' });
+          await children.start(EndlessWorkflow, undefined, { parentClose: 'cancel', detached: true, ref: 'detached' });
           const leave = { timeout: 20, onTimeout: 'abandon' } as const;
           await children.callSettled(EndlessWorkflow, undefined, { parentClose: 'cancel', ref: 'left', ...leave });
           await children.call(SumWorkflow, { a: 1, b: 1 }, { parentClose: 'cancel', ref: 'ended' });
           await ctx.step('wait', () => barrier.pass());
           if (how === 'fails') throw new Error('for a reason');
         });
-        await until('the children are there', async () => (await childrenOf(run.id)).length === 5);
+        await until('the children are there', async () => (await childrenOf(run.id)).length === 6);
         const closing = (await childrenOf(run.id)).find(({ ref }) => ref === 'closes')!;
         await until('the grandchild waits', async () => (await childrenOf(closing.id))[0]?.status === 'waiting');
         barrier.open();
         await untilStatus(run.id, how === 'fails' ? 'failed' : 'completed');
         await untilStatus(closing.id, 'cancelled');
-        const left = (await childrenOf(run.id)).find(({ ref }) => ref === 'left')!;
-        await untilStatus(left.id, 'cancelled');
+        const others = (await childrenOf(run.id)).filter(({ ref }) => ref === 'left' || ref === 'detached');
+        for (const { id } of others) await untilStatus(id, 'cancelled');
 
         const statuses = (await childrenOf(run.id)).map(({ ref, status }) => `${ref}: ${status}`);
         expect(statuses).toEqual([
-          ...['closes: cancelled', 'stays: waiting', 'may stay: waiting', 'left: cancelled', 'ended: completed'],
+          ...['closes: cancelled', 'stays: waiting', 'may stay: waiting'],
+          ...['detached: cancelled', 'left: cancelled', 'ended: completed'],
         ]);
         expect((await childrenOf(closing.id))[0]!.status).toBe('cancelled');
       },
@@ -1156,6 +1161,7 @@ describe('types of children', () => {
     const settled = (children: ChildOrchestrator) => children.callSettled(SumWorkflow, { a: 1, b: 2 });
     const started = (children: ChildOrchestrator) =>
       children.start(NapWorkflow, { name: 'x', ms: 1 }, { detached: true });
+    const handled = (handle: ChildHandle<string>) => handle.result({ timeout: 1, timeoutValue: null });
     const withValue = (children: ChildOrchestrator) =>
       children.call(NapWorkflow, { name: 'x', ms: 1 }, { timeout: 1, timeoutValue: null });
     const synchronous = (children: ChildOrchestrator) => children.call(WhoAmIWorkflow, undefined);
@@ -1169,15 +1175,16 @@ describe('types of children', () => {
       Equal<Awaits<typeof call>, { sum: number; at: Date }>,
       Equal<Awaits<typeof settled>, SettledChild<{ sum: number; at: Date }>>,
       Equal<Awaits<typeof started>, ChildHandle<string>>,
+      Equal<Awaits<typeof handled>, string | null>,
       Equal<Awaits<typeof withValue>, string | null>,
       Equal<Awaits<typeof synchronous>['tenant'], string | undefined>,
       Equal<Awaits<typeof mapped>, string[]>,
       Equal<Awaits<typeof mappedSettled>, SettledChild<string>[]>,
       Equal<Awaits<typeof named>, { id: string }>,
       Equal<Awaits<typeof unnamed>, unknown>,
-    ] = [true, true, true, true, true, true, true, true, true];
+    ] = [true, true, true, true, true, true, true, true, true, true];
 
-    expect(equal).toHaveLength(9);
+    expect(equal).toHaveLength(10);
   });
 
   it('what does not fit does not compile', () => {

@@ -84,6 +84,17 @@ describe('startMany', () => {
     }
     expect(await orchestrator.startMany(Echo, [])).toEqual([]);
   });
+
+  it('with one key twice starts it once: both handles are of one run', async () => {
+    const { orchestrator } = await startApp({ database, providers: [Echo] });
+    const same = { input: 'same', key: 'k' };
+
+    const [first, second, third] = await orchestrator.startMany(Echo, [same, same, { input: 'other', key: 'l' }]);
+
+    expect([first!.started, second!.started, third!.started]).toEqual([true, false, true]);
+    expect(second!.id).toBe(first!.id);
+    expect(await Promise.all([first!, second!, third!].map((run) => run.result()))).toEqual(['same', 'same', 'other']);
+  });
 });
 
 describe("onConflict: 'replace'", () => {

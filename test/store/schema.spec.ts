@@ -148,6 +148,7 @@ describe('A list', () => {
     const own = { tenant };
 
     expect(ids(await orchestrator.list(own))).toEqual([late.id, early.id]);
+    expect(ids(await orchestrator.list({ tenant: 'another' }))).toEqual([]);
     expect(ids(await orchestrator.list({ ...own, workflow: 'listed' }))).toEqual([early.id]);
     expect(ids(await orchestrator.list({ ...own, queue: 'others' }))).toEqual([late.id]);
     expect(ids(await orchestrator.list({ ...own, version: 2 }))).toEqual([]);
