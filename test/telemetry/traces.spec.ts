@@ -119,6 +119,21 @@ describe('the trace of a family', () => {
     expect(spans.traceIds).toEqual([run.id.replaceAll('-', '')]);
   });
 
+  it('goes on to a child whose parent is executed without telemetry', async () => {
+    const providers = [Order, Payment];
+    const plain = await startApp({ database, providers, options: { worker: { queues: ['default'] } } });
+    const payments = await startWorker('payments');
+    const run = await spans.inSpan('POST /orders', () => payments.orchestrator.start(Order, undefined));
+    await untilWaitsFor(plain, run.id, 'signal');
+    await run.signal(Go);
+    await run.result();
+    await payments.close();
+
+    const [caller, child] = ['POST /orders', 'run payment'].map((name) => spans.named(name)[0]!.spanContext().traceId);
+    expect(spans.named('run order')).toEqual([]);
+    expect(child).toBe(caller);
+  });
+
   it('goes into the runs of startMany, of signalWithStart, and of a fork', async () => {
     const app = await startWorker('payments');
     const { orchestrator } = app;
