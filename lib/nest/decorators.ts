@@ -10,6 +10,7 @@ import {
   stepProblems,
   type WorkflowOptions,
 } from '../engine/definition.js';
+import { DefinitionError } from '../engine/errors.js';
 import { nearMiss } from '../engine/near-miss.js';
 import type { StepCompensation } from '../engine/step-execution.js';
 import { callStep, type PlannedStep, planStep } from '../engine/steps.js';
@@ -52,10 +53,16 @@ export function Workflow(nameOrOptions: string | WorkflowOptions = {}): ClassDec
 /**
  * Makes a method of any provider a step: called inside a run it is recorded, retried and replayed; called outside one it
  * is a plain method. Inside a run it throws StepFailedError when its attempts are used up.
+ *
+ * On a static method it throws DefinitionError as the class is loaded: only instances are providers.
  */
 export function Step(options: StepOptions & FlowStepOptions = {}): MethodDecorator {
   return (prototype, property, descriptor: PropertyDescriptor) => {
     const method = String(property);
+    if (typeof prototype === 'function')
+      throw new DefinitionError([
+        `@Step() stands on the static method ${prototype.name}.${method}. Make it a method of the instance, which Nest provides.`,
+      ]);
     const body = descriptor.value as StepBody;
     const declared = (Reflect.getOwnMetadata(STEPS, prototype.constructor) ?? []) as StepDeclaration[];
     const declaration: StepDeclaration = { method, options, body, step: body };

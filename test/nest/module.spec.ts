@@ -924,6 +924,21 @@ describe('Wrong definitions', () => {
     });
   });
 
+  it('of a step on a static method is reported as its class is loaded', () => {
+    const load = () => {
+      class Rates {
+        readonly currency = 'EUR';
+
+        @Step()
+        static latest(): void {}
+      }
+      return Rates;
+    };
+
+    expect(load).toThrow(DefinitionError);
+    expect(load).toThrow('@Step() stands on the static method Rates.latest');
+  });
+
   it.each([`it's`, 'with "quotes"', 'dotted.name', 'pg_jobs', ''])('is a schema by the name of %j', async (schema) => {
     const app = boot({ imports: [OrchestrationModule.forRoot({ connection: database.connection, schema })] });
 
