@@ -87,6 +87,8 @@ export interface ChildHandle<Output = unknown> {
   result<Value>(options: WaitOptions & { timeoutValue: Value }): Promise<Output | Value>;
   result(options?: WaitOptions): Promise<Output>;
   status(): Promise<RunStatus>;
+  /** The child's own children, newest first. Recorded like a step. */
+  children(filter?: ChildFilter): Promise<Page<RunSummary>>;
   /** Recorded like a step. Throws as {@link ChildOrchestrator.signal} does. */
   readonly signal: SendSignal<SendOptions>;
   cancel(reason?: string): Promise<CancelCount>;
@@ -203,10 +205,7 @@ export class ChildOrchestrator {
   /** The children of this run, newest first. Recorded like a step. */
   list(filter: ChildFilter = {}): Promise<Page<RunSummary>> {
     const frame = frameFor('children.list');
-    const parentId = frame.execution.run.id;
-    return this.recorded(frame, 'children.list', filter, ({ store }) =>
-      store.runs.list({ ...filter, parentId }),
-    ) as Promise<Page<RunSummary>>;
+    return this.childrenOf(frame, frame.execution.run.id, 'children.list', filter);
   }
 
   /** The child of that ref, or undefined. Recorded like a step. */
@@ -260,8 +259,15 @@ export class ChildOrchestrator {
           ref,
           async ({ store }) => (await store.runs.get(id))?.status,
         ) as Promise<RunStatus>,
+      children: (filter = {}) => this.childrenOf(frameFor('children of a child'), id, 'children.children', filter),
       cancel: (reason) => this.cancel(ref, reason),
     };
+  }
+
+  private childrenOf(frame: Frame, parentId: string, name: string, filter: ChildFilter): Promise<Page<RunSummary>> {
+    return this.recorded(frame, name, filter, ({ store }) => store.runs.list({ ...filter, parentId })) as Promise<
+      Page<RunSummary>
+    >;
   }
 
   private recorded(

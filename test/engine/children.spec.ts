@@ -496,6 +496,45 @@ describe('children', () => {
       expect(await run.result({ timeout: '30s' })).toEqual(['who', 'who', true, run.id, 'completed']);
     });
 
+    it("their handle lists the child's own children, once: a replay has the recorded list", async () => {
+      scripts.set('starts two', async ({ children }) => {
+        await children.start(EndlessWorkflow, undefined, { ref: 'one' });
+        await children.call(EndlessWorkflow, undefined, { ref: 'other' });
+      });
+      let lists: string[][] = [];
+      const run = await startParent(async ({ ctx, children }) => {
+        const child = await children.start(ParentWorkflow, 'starts two', { ref: 'child' });
+        await ctx.waitForSignal('look');
+        const refs = (await child.children()).items.map(({ ref }) => ref!);
+        const waiting = await child.children({ status: 'waiting' });
+        const cancelled = await child.children({ status: 'cancelled' });
+        lists.push(refs, [waiting.items.length, cancelled.items.length].map(String));
+        await ctx.waitForSignal('end');
+      });
+      await until('both wait', async () => {
+        const [child] = await childrenOf(run.id);
+        return (
+          child !== undefined && (await childrenOf(child.id)).filter(({ status }) => status === 'waiting').length === 2
+        );
+      });
+      await run.signal('look');
+      await until('it has looked', () => lists.length === 2);
+      await untilStatus(run.id, 'waiting');
+      const seen = lists;
+      lists = [];
+      await app.orchestrator.cancel((await childrenOf(run.id))[0]!.id);
+      await app.crash();
+      app = await start();
+      await app.orchestrator.signal(run.id, 'end');
+      await app.orchestrator.result(run.id, { timeout: '30s' });
+
+      expect(seen).toEqual([
+        ['other', 'one'],
+        ['2', '0'],
+      ]);
+      expect(lists).toEqual(seen);
+    });
+
     it('a handle waits as call does: error, timeout, cancellation', async () => {
       const returned = await inRun(async ({ children }) => {
         const declined = await children.start(DeclinedWorkflow, '1');
