@@ -5,7 +5,14 @@ import type { FlowClass, InputOf, OutputOf, WorkflowClass, WorkflowReference } f
 import { digestOf } from './digest.js';
 import { type Duration, parseDuration } from './duration.js';
 import type { Engine } from './engine.js';
-import { InsideRunError, RunConflictError, RunNotFinishedError, RunNotFoundError, ValidationError } from './errors.js';
+import {
+  InsideRunError,
+  ResultTimeoutError,
+  RunConflictError,
+  RunNotFinishedError,
+  RunNotFoundError,
+  ValidationError,
+} from './errors.js';
 import type { RunEvent } from './events.js';
 import { explain, type ExplainedRun, type ExplainedWorkflow, type Explanation } from './explain.js';
 import { Inputs } from './inputs.js';
@@ -26,7 +33,7 @@ export interface RunHandle<Output = unknown> {
   /** False when the key found an existing run. */
   readonly started: boolean;
   /** Waits for the output. Throws as {@link Orchestrator.result} does. */
-  result(options?: ResultOptions): Promise<Output>;
+  result<Value = never>(options?: ResultOptions<Value>): Promise<Output | Value>;
   status(): Promise<RunStatus>;
   /** Sends a signal to the run. Throws as {@link Orchestrator.signal} does. */
   readonly signal: SendSignal<SignalOptions>;
@@ -35,9 +42,11 @@ export interface RunHandle<Output = unknown> {
 }
 
 /** Options of a wait for a result. */
-export interface ResultOptions {
+export interface ResultOptions<Value = never> {
   /** How long to wait; the run goes on. Default: until it ends. */
   timeout?: Duration;
+  /** Given as an own property, even `undefined`, it is returned instead of {@link ResultTimeoutError}. */
+  timeoutValue?: Value;
 }
 
 export interface CancelOptions {
@@ -60,7 +69,7 @@ export interface ForkOptions {
 }
 
 const CANCEL_OPTIONS = new Set(['reason', 'mode']);
-const RESULT_OPTIONS = new Set(['timeout']);
+const RESULT_OPTIONS = new Set(['timeout', 'timeoutValue']);
 const FORK_OPTIONS = new Set(['fromStep', 'input']);
 
 export type ChildFilter = Pick<ListFilter, 'status' | 'limit' | 'cursor'>;
@@ -178,8 +187,11 @@ export class Orchestrator {
    * Waits for the output of a run; woken by its end, wherever it executes.
    * @throws RunFailedError, RunCancelledError, ResultTimeoutError, RunNotFoundError, ValidationError; InsideRunError inside a run
    */
-  async result<Output = unknown>(runId: string, options: ResultOptions = {}): Promise<Output> {
-    return this.resultOf<Output>(runId, options);
+  async result<Output = unknown, Value = never>(
+    runId: string,
+    options: ResultOptions<Value> = {},
+  ): Promise<Output | Value> {
+    return this.resultOf<Output, Value>(runId, options);
   }
 
   /**
@@ -403,15 +415,21 @@ export class Orchestrator {
     return (await this.engine()).store.stats();
   }
 
-  private async resultOf<Output>(
+  private async resultOf<Output, Value = never>(
     runId: string,
-    options: ResultOptions,
+    options: ResultOptions<Value>,
     isUncommitted?: IsUncommitted,
-  ): Promise<Output> {
+  ): Promise<Output | Value> {
     refuseInsideRun('orchestrator.result', 'children.await');
     check('The options of result', options, RESULT_OPTIONS);
     const timeoutMs = options.timeout === undefined ? undefined : parseDuration(options.timeout);
-    return (await (await this.engine()).results.of(runId, { timeoutMs, isUncommitted })) as Output;
+    const { results } = await this.engine();
+    try {
+      return (await results.of(runId, { timeoutMs, isUncommitted })) as Output;
+    } catch (error) {
+      if (error instanceof ResultTimeoutError && Object.hasOwn(options, 'timeoutValue')) return options.timeoutValue!;
+      throw error;
+    }
   }
 
   private handleOf<Output>(run: NewRun, { result, options, isUncommitted }: Started): RunHandle<Output> {
@@ -426,7 +444,8 @@ export class Orchestrator {
     return {
       id,
       started,
-      result: (options = {}) => this.resultOf<Output>(id, options, isUncommitted),
+      result: <Value = never>(options: ResultOptions<Value> = {}) =>
+        this.resultOf<Output, Value>(id, options, isUncommitted),
       status: async () => (await this.get(id)).status,
       signal: (signal: Signal | string, ...args: [payload?: unknown, options?: SignalOptions]) =>
         this.signal(id, signal as string, ...args),

@@ -52,6 +52,16 @@ describe('The result of a run', () => {
     expect(await run.result()).toBe('at last');
   });
 
+  it('is timeoutValue when it is not there in time, also undefined, and itself when it is', async () => {
+    const { orchestrator } = await startApp({ database: opened.database, providers: [listening] });
+    const run = await orchestrator.start('listening', undefined);
+
+    expect(await run.result({ timeout: 30, timeoutValue: 'not yet' })).toBe('not yet');
+    expect(await orchestrator.result(run.id, { timeout: 30, timeoutValue: undefined })).toBeUndefined();
+    await run.signal('word', 'at last');
+    expect(await run.result({ timeout: '20s', timeoutValue: 'not yet' })).toBe('at last');
+  });
+
   it('is not to be waited for inside of another, where it would hold the slot: the error names what to use', async () => {
     const started: TestApp[] = [];
     const parent = workflow('parent', async () => {
