@@ -308,7 +308,9 @@ describe('The shop over HTTP', () => {
       $$ begin perform pg_advisory_xact_lock(4711); return new; end $$`);
     await bank.query(`create trigger hold before insert on charge for each row
       when (new."orderId" = 'hasty') execute function hold()`);
-    await bank.query('select pg_advisory_lock(4711)');
+    // In a transaction: a pooler gives each other statement to another session.
+    await bank.startTransaction();
+    await bank.query('select pg_advisory_xact_lock(4711)');
     await place(orderOf('hasty'));
     const waiting = `select 1 from pg_locks where locktype = 'advisory' and not granted
       and database = (select oid from pg_database where datname = current_database())`;
@@ -318,7 +320,7 @@ describe('The shop over HTTP', () => {
     // Time enough for a refund that would not wait.
     await delay(300);
     const tooEarly = (await countRefunds()) - refunds;
-    await bank.query('select pg_advisory_unlock(4711)');
+    await bank.commitTransaction();
     await bank.release();
 
     const { payment } = await orderWith('hasty', 'cancelled');
