@@ -84,6 +84,12 @@ export class ChildLinks {
     return link?.isAsked || link?.carriedOver ? link : undefined;
   }
 
+  /** Whether no earlier call of the code, nor an earlier generation of the run, has asked for that ref. */
+  isNew(ref: string): boolean {
+    const link = this.byRef.get(ref);
+    return !link || !(link.isAsked || (link.carriedOver && link.isChild));
+  }
+
   getById(id: string): ChildLink | undefined {
     return this.byId.get(id);
   }

@@ -83,6 +83,8 @@ export interface SettledMapOptions<Input> extends MapOptions<Input> {
 export interface ChildHandle<Output = unknown> {
   readonly id: string;
   readonly ref: string;
+  /** False when the ref found a child that there was. */
+  readonly started: boolean;
   /** A durable wait, with the outcomes of {@link ChildOrchestrator.call}. */
   result<Value>(options: WaitOptions & { timeoutValue: Value }): Promise<Output | Value>;
   result(options?: WaitOptions): Promise<Output>;
@@ -161,8 +163,8 @@ export class ChildOrchestrator {
   start(workflow: WorkflowReference, input: unknown, options: ChildStartOptions = {}): Promise<ChildHandle> {
     const frame = frameFor('children.start');
     return tolerant(
-      attempt(() => startChild(frame, { workflow, input, options, allowed: START_OPTIONS })).then((link) =>
-        this.handle(link),
+      attempt(() => startChild(frame, { workflow, input, options, allowed: START_OPTIONS })).then(({ link, isNew }) =>
+        this.handle(link, isNew),
       ),
     );
   }
@@ -244,11 +246,12 @@ export class ChildOrchestrator {
     return tolerant(sendFromRun(frame, link, { signal, payload, options }));
   }
 
-  private handle(link: ChildLink): ChildHandle {
+  private handle(link: ChildLink, started: boolean): ChildHandle {
     const { id, ref } = link;
     return {
       id,
       ref,
+      started,
       signal: (signal: Signal | string, payload?: unknown, options: SendOptions = {}) =>
         tolerant(sendFromRun(frameFor('signal to a child'), link, { signal, payload, options })),
       result: (options?: WaitOptions & TimeoutValue<unknown>) => this.await(id, options),
@@ -297,12 +300,12 @@ function callChild(frame: Frame, call: ChildCall): Promise<SettledChild<unknown>
   return wait(frame, link, { ...call.options, newRun });
 }
 
-async function startChild(frame: Frame, call: ChildCall): Promise<ChildLink> {
-  const { link, newRun } = askForChild(frame, call, false);
+async function startChild(frame: Frame, call: ChildCall): Promise<{ link: ChildLink; isNew: boolean }> {
+  const { link, newRun, isNew } = askForChild(frame, call, false);
   const command = new ChildStartCommand(frame.execution, frame.branch, link, newRun);
   frame.execution.issue(command, { kind: 'start', name: link.ref }, frame);
   await command.promise;
-  return link;
+  return { link, isNew };
 }
 
 function awaitRun(frame: Frame, runId: string, options: WaitOptions): Promise<SettledChild<unknown>> {
@@ -403,7 +406,7 @@ function askForChild(
   frame: Frame,
   { workflow, input, options, allowed }: ChildCall,
   awaited: boolean,
-): { link: ChildLink; newRun: NewRun } {
+): { link: ChildLink; newRun: NewRun; isNew: boolean } {
   const { execution } = frame;
   const definition = execution.findDefinition(workflow);
   const name = definition?.name ?? (workflow as string);
@@ -414,10 +417,9 @@ function askForChild(
   // A class is its own version; a name the highest one, which may be another deployment's.
   const version = typeof workflow === 'string' ? UNRESOLVED_VERSION : definition!.version;
   const newRun = toChildRun(frame, { name, version, definition, input, options, ref, scope, awaited });
-  return {
-    link: execution.children.ask({ newRun, ref, workflow: name, scope, isExplicit: options.ref !== undefined }),
-    newRun,
-  };
+  const isFirst = execution.children.isNew(ref);
+  const link = execution.children.ask({ newRun, ref, workflow: name, scope, isExplicit: options.ref !== undefined });
+  return { link, newRun, isNew: isFirst || link.id === newRun.id };
 }
 
 /** The workflow's name and the number of the call, `payment#2`; of a later generation `payment#3.2`. */

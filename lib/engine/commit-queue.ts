@@ -27,7 +27,7 @@ export interface CommitQueueHost {
 
 /**
  * Group commit. While commits are in flight, the writes of all other runs queue; the next commit takes them all as one
- * statement. An idle queue commits at the next turn but one, so batching costs no latency. Two commits may be in flight,
+ * statement. An idle queue commits at the end of the next turn, so batching costs no latency. Two commits may be in flight,
  * so that this process works on the results of one while the database works on the other.
  *
  * Invariants: a run has at most one write in flight (WriteBuffer), so its writes keep their order; two transactions in

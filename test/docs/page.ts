@@ -165,7 +165,7 @@ export class PageApp {
 
   /** Starts a run with this code. */
   readonly inRun = <T>(code: () => Promise<T>): Promise<RunHandle<T>> =>
-    this.orchestrator.start('fragment', this.codes.push(code) - 1) as Promise<RunHandle<T>>;
+    this.orchestrator.start('fragment', this.codes.push(code) - 1);
 
   /** Resolves when all runs have ended, or wait. */
   readonly atRest = (): Promise<void> => this.bed.skip(0);

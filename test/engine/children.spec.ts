@@ -496,6 +496,35 @@ describe('children', () => {
       expect(await run.result({ timeout: '30s' })).toEqual(['who', 'who', true, run.id, 'completed']);
     });
 
+    it('their handle says whether that call has started the child: in a replay and the next generation as well', async () => {
+      const seen: boolean[][] = [];
+      const startTwice = async ({ children }: Inside) => {
+        const handles = [
+          await children.start(EndlessWorkflow, undefined, { ref: 'one' }),
+          await children.start(EndlessWorkflow, undefined, { ref: 'one' }),
+        ];
+        seen.push(handles.map(({ started }) => started));
+      };
+      scripts.set('next generation', startTwice);
+      const run = await startParent(async ({ ctx, children }) => {
+        await startTwice({ ctx, children });
+        await ctx.waitForSignal('go on');
+        await ctx.continueAsNew('next generation');
+      });
+      await until('both have been asked for', () => seen.length === 1);
+      await untilStatus(run.id, 'waiting');
+      await app.crash();
+      app = await start();
+      await app.orchestrator.signal(run.id, 'go on');
+      await app.orchestrator.result(run.id, { timeout: '30s' });
+
+      expect(seen).toEqual([
+        [true, false],
+        [true, false],
+        [false, false],
+      ]);
+    });
+
     it("their handle lists the child's own children, once: a replay has the recorded list", async () => {
       scripts.set('starts two', async ({ children }) => {
         await children.start(EndlessWorkflow, undefined, { ref: 'one' });
