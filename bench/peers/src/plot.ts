@@ -19,7 +19,7 @@ export function draw(results: Results): string {
   chart.setOption({
     animation: false,
     backgroundColor: '#ffffff',
-    legend: { top: 10 },
+    legend: { itemGap: 60, top: 10 },
     grid: { left: 170, right: 80, top: 50, bottom: 30 },
     xAxis: { type: 'log', min: 10 },
     yAxis: { type: 'category', data: systems },
