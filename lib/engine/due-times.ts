@@ -97,13 +97,14 @@ export class DueTimes {
   /** The time that the run had, if it is over. */
   findExpiry(): Expiry | undefined {
     const { deadline, cleanUpEnd, clock } = this.run;
-    if (this.isPastDeadline) return { name: 'deadline', at: deadline! };
+    if (this.isPastDeadline()) return { name: 'deadline', at: deadline! };
     return cleanUpEnd !== null && cleanUpEnd <= clock.now() ? { name: 'clean-up', at: cleanUpEnd } : undefined;
   }
 
-  get isPastDeadline(): boolean {
-    const { deadline, clock } = this.run;
-    return deadline !== null && deadline <= clock.now();
+  /** Whether the time for the code was over by then. */
+  isPastDeadline(at = this.run.clock.now()): boolean {
+    const { deadline } = this.run;
+    return deadline !== null && deadline <= at;
   }
 
   /** When something that it waits for is due, or its time is over. */

@@ -110,7 +110,7 @@ export class RunExecution {
     if (this.run.recoveries > maxRecoveries)
       return this.endUnseen(failure(new RunPoisonedError(this.run.id, this.run.recoveries), this.serializer));
     // One that has begun may have something to undo, which only its code can tell.
-    if (this.run.fresh && this.times.isPastDeadline) return this.ending.expire(this.times.findExpiry()!);
+    if (this.run.fresh && this.times.isPastDeadline()) return this.ending.expire(this.times.findExpiry()!);
     void this.replay();
   }
 
@@ -187,7 +187,7 @@ export class RunExecution {
 
   /** Whether the time for its code was over by then; null: by now. */
   isTooLateAt(time: number | null): boolean {
-    return this.deadline !== null && this.deadline <= (time ?? this.clock.now());
+    return this.times.isPastDeadline(time ?? undefined);
   }
 
   get cleanUpEnd(): number | null {
@@ -349,7 +349,7 @@ export class RunExecution {
   block(error: NonDeterminismError | UnreadablePayloadError): void {
     if (this.isOver) return;
     const hasNothingToUndo = error instanceof NonDeterminismError && !this.ending.mayUndo && !this.ending.isUndoing;
-    if (this.times.isPastDeadline && hasNothingToUndo) return this.expireUnseen(this.times.findExpiry()!);
+    if (this.times.isPastDeadline() && hasNothingToUndo) return this.expireUnseen(this.times.findExpiry()!);
     // A run that is being cancelled would end by this write, and lose the clean-up to a process that cannot read it.
     if (this.run.cancel && error instanceof UnreadablePayloadError) this.writes.knowCancel();
     this.end({ to: 'blocked', error: this.serializer.encodeError(error) });

@@ -361,15 +361,17 @@ export class RunningAttempt implements StepAttempt {
   }
 
   private run(body: (context: StepContext) => unknown): void {
+    promiseOf(() => this.enter(body)).then(
+      (value) => this.ended({ value }),
+      (error: unknown) => this.ended({ error }),
+    );
+  }
+
+  private enter(body: (context: StepContext) => unknown): unknown {
     this.startTimer();
     this.observed = this.execution.observed?.attempt({ ...this.facts, scope: this.scope });
     const frame = { execution: this.execution, branch: this.branch, attempt: this };
-    this.execution
-      .enter(frame, () => promiseOf(body, this.context))
-      .then(
-        (value) => this.ended({ value }),
-        (error: unknown) => this.ended({ error }),
-      );
+    return this.execution.enter(frame, () => body(this.context));
   }
 
   get idempotencyKey(): string {
@@ -476,10 +478,10 @@ export class RunningAttempt implements StepAttempt {
   }
 }
 
-/** A body may be synchronous, and throw at once. An `async` wrapper would do, at the cost of two promises for each step. */
-function promiseOf(body: (context: StepContext) => unknown, context: StepContext): Promise<unknown> {
+/** Code may be synchronous, and throw at once. An `async` wrapper would do, at the cost of two promises for each step. */
+export function promiseOf(code: () => unknown): Promise<unknown> {
   try {
-    return Promise.resolve(body(context));
+    return Promise.resolve(code());
   } catch (error) {
     return rejected(error);
   }

@@ -13,7 +13,7 @@ import { digestOf } from './digest.js';
 import { parseDuration } from './duration.js';
 import { ValidationError } from './errors.js';
 import { toRetryPolicy } from './retry-policy.js';
-import { StepCommand, type StepCompensation, type StepContext, type StepPlan } from './step-execution.js';
+import { promiseOf, StepCommand, type StepCompensation, type StepContext, type StepPlan } from './step-execution.js';
 import { TransactionalStepCommand } from './transactional-step.js';
 
 export type PlannedStep = Omit<StepPlan, 'body' | 'compensation' | 'observer'>;
@@ -62,7 +62,7 @@ export interface StepCall {
 export function callStep(frame: Frame, { name, args, plan, body, compensation }: StepCall): Promise<unknown> {
   const { execution, attempt } = frame;
   if (compensation && attempt) return tolerant(Promise.reject(compensationInStep(`Step '${name}'`)));
-  if (attempt?.transaction) return tolerant(plainCall(body, attempt.context));
+  if (attempt?.transaction) return tolerant(promiseOf(() => body(attempt.context)));
   checkDataSource(frame, name, plan);
   const digest = args.length ? digestOf(args) : null;
   const command = newStepCommand(frame, digest, { ...plan, body, compensation });
@@ -77,10 +77,6 @@ export function newStepCommand({ execution, branch }: Frame, digest: string | nu
 function kindOf({ transactional, atMostOnce }: PlannedStep): typeof StepCommand {
   if (transactional) return TransactionalStepCommand;
   return atMostOnce ? AtMostOnceStepCommand : StepCommand;
-}
-
-async function plainCall(body: StepCall['body'], context: StepContext): Promise<unknown> {
-  return await body(context);
 }
 
 /** Refuses a transaction where there is no boot to refuse it at. */

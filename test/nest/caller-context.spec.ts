@@ -232,6 +232,28 @@ describe('the context of the caller (scenario 78)', () => {
       problems: ['context has no method run'],
     });
   });
+
+  it('that cannot be restored for a step fails the attempt, also of one that has waited for what was before it', async () => {
+    const entries: string[] = [];
+    const failing: CallerContext = {
+      ...carrier,
+      run: (caller: Caller | undefined, next) => {
+        entries.push('enters');
+        // The code of the run is the first, each step fails once.
+        if (entries.length === 2 || entries.length === 4) throw new Error('no context today');
+        storage.run(caller, next);
+      },
+    };
+    const Work = workflow('restored-late', async ({ ctx }) => {
+      const once = (name: string) =>
+        ctx.step(name, ({ attempt }) => attempt, { retry: { initialInterval: 0, jitter: 0 } });
+      return [await once('first'), await once('second')];
+    });
+    const { orchestrator } = await start([Work], { context: failing, schema: 'failing' });
+
+    await expect(orchestrator.execute(Work, undefined)).resolves.toEqual([2, 2]);
+    expect(entries).toHaveLength(5);
+  });
 });
 
 describe('nestjs-cls (scenario 78)', () => {
