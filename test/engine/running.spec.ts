@@ -690,7 +690,7 @@ type Untyped<T> = Record<keyof T, (...args: unknown[]) => unknown>;
 
 /** Every public member: a new one is covered by itself. */
 function membersOf(type: { prototype: object }): string[] {
-  const own = new Set(['constructor', 'run', 'bytes', 'handle', 'recorded']);
+  const own = new Set(['constructor', 'run', 'bytes', 'handle', 'childrenOf', 'recorded']);
   return Object.getOwnPropertyNames(type.prototype).filter((member) => !own.has(member));
 }
 

@@ -337,7 +337,11 @@ describe('A wrong option', () => {
       "unknown option 'reasn' (known: reason, mode)",
     ],
     ['result', (id) => orchestrator.result(id, { timeout: 'soon' as never }), "timeout 'soon' is no duration"],
-    ['result', (id) => orchestrator.result(id, { timeuot: 1 } as never), "unknown option 'timeuot' (known: timeout)"],
+    [
+      'result',
+      (id) => orchestrator.result(id, { timeuot: 1 } as never),
+      "unknown option 'timeuot' (known: timeout, timeoutValue)",
+    ],
     [
       'inputs.provide',
       (id) => orchestrator.inputs.provide(id, 'a', 1, { timeout: 'soon' as never }),
