@@ -1,8 +1,9 @@
 // The part of .ci/run after the installation: the check on a PostgreSQL of this machine if there is one, then the
-// end-to-end tests through a pooler if that is installed, then all tests once more on the embedded database. Ends with one
-// closing line over all passes.
+// end-to-end tests through a pooler if that is installed, then what depends on the database once more on the embedded one. A test file
+// that fails beside others is run once more, alone: what passes then has failed for want of time on this machine. Ends with
+// one closing line over all passes.
 //
-// CI_EMBEDDED_TESTS: a jest path pattern for the embedded pass; `none` leaves it out. Default: all tests.
+// CI_EMBEDDED_TESTS: a jest path pattern for the embedded pass; `none` leaves it out. Default: see below.
 // CI_TIME_LIMIT_S:   when the time is up, what still runs is killed and counts as one failure. Default: 4200.
 import { spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -12,10 +13,14 @@ import { join } from 'node:path';
 import { closingLine } from './closing-line.mjs';
 import { findPostgres } from './find-postgres.mjs';
 
+const ON_EVERY_DATABASE = 'test/(crash|embedded|engine|flow|sample-app|store|telemetry|testing)/';
+/** More than these, and it is no want of time. */
+const MOST_AGAIN = 3;
 // Once is enough for what is the same in every pass.
 const HAS_ITS_OWN_SERVER = '--testPathIgnorePatterns=/database-crash.spec';
 const deadline = Date.now() + Number(process.env.CI_TIME_LIMIT_S ?? 4200) * 1_000;
-const embeddedTests = process.env.CI_EMBEDDED_TESTS ?? '';
+const embeddedTests = process.env.CI_EMBEDDED_TESTS ?? ON_EVERY_DATABASE;
+const ON_EMBEDDED = { DATABASE_URL: '', TEST_DATABASE: 'embedded' };
 const folder = mkdtempSync(join(tmpdir(), 'ci-'));
 const passes = [];
 
@@ -30,18 +35,13 @@ const onDatabase = databaseUrl ? { DATABASE_URL: databaseUrl } : {};
 await pass('check', ['run', 'check'], onDatabase);
 const took = Date.now() - started;
 
-if (spawnSync('pgbouncer', ['--version']).status === 0) await pass('pooler', ['run', 'test:pooler'], onDatabase);
+if (spawnSync('pgbouncer', ['--version']).status === 0)
+  await pass('pooler', ['run', 'test:pooler'], { ...onDatabase, TEST_POOLER: 'pgbouncer' });
 else console.log('The tests through a pooler are left out: PgBouncer is not installed here.');
 
 if (databaseUrl && embeddedTests !== 'none') {
   if (deadline - Date.now() > took)
-    await pass('embedded', [
-      'run',
-      'test:embedded',
-      '--',
-      HAS_ITS_OWN_SERVER,
-      ...(embeddedTests ? [embeddedTests] : []),
-    ]);
+    await pass('embedded', ['run', 'test:embedded', '--', embeddedTests, HAS_ITS_OWN_SERVER], ON_EMBEDDED);
   else console.log(`The pass on the embedded database is left out: the first one took ${Math.round(took / 1_000)} s.`);
 }
 
@@ -52,7 +52,18 @@ process.exit(passes.every(({ ok }) => ok) ? 0 : 1);
 async function pass(name, args, env = {}) {
   const summaryFile = join(folder, name);
   const code = await npmUntilDeadline(args, { ...env, TEST_SUMMARY_FILE: summaryFile });
-  passes.push({ ok: code === 0, counts: readCounts(summaryFile) });
+  const { failedFiles, ...counts } = readCounts(summaryFile);
+  if (code !== 1 || failedFiles.length === 0 || failedFiles.length > MOST_AGAIN)
+    return passes.push({ ok: code === 0, counts });
+
+  console.log(`Once more, alone:\n${failedFiles.join('\n')}`);
+  const summaryAgain = join(folder, `${name}-again`);
+  const again = await npmUntilDeadline(['test', '--', '--runInBand', ...failedFiles], {
+    ...env,
+    TEST_SUMMARY_FILE: summaryAgain,
+  });
+  const { failed } = readCounts(summaryAgain);
+  passes.push({ ok: again === 0, counts: { ...counts, passed: counts.passed + counts.failed - failed, failed } });
 }
 
 /** Without counts the tests did not get to their end: that is a failure, too. */
@@ -60,7 +71,7 @@ function readCounts(summaryFile) {
   try {
     return JSON.parse(readFileSync(summaryFile, 'utf8'));
   } catch {
-    return { passed: 0, failed: 1, skipped: 0 };
+    return { passed: 0, failed: 1, skipped: 0, failedFiles: [] };
   }
 }
 

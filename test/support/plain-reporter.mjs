@@ -14,8 +14,13 @@ export default class PlainReporter {
       failed: results.numFailedTests + results.numRuntimeErrorTestSuites,
       skipped: results.numPendingTests + results.numTodoTests,
     };
-    if (SUMMARY_FILE) appendFileSync(SUMMARY_FILE, `${JSON.stringify(counts)}\n`);
+    const failedFiles = results.testResults.filter(hasFailed).map(({ testFilePath }) => testFilePath);
+    if (SUMMARY_FILE) appendFileSync(SUMMARY_FILE, `${JSON.stringify({ ...counts, failedFiles })}\n`);
     // At the exit, because jest prints its own summary after every other reporter.
     else process.once('exit', () => process.stdout.write(`${closingLine([counts])}\n`));
   }
+}
+
+function hasFailed({ numFailingTests, testExecError }) {
+  return numFailingTests > 0 || testExecError !== undefined;
 }
