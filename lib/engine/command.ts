@@ -15,8 +15,8 @@ export interface CommandIdentity {
   ordinal: number;
 }
 
-export function identityKey(identity: CommandIdentity): string {
-  return JSON.stringify([identity.kind, identity.scope, identity.name, identity.ordinal]);
+export function identityKey({ kind, scope, name, ordinal }: CommandIdentity): string {
+  return `${kind} ${ordinal} ${scope.length} ${scope}${name}`;
 }
 
 /** `charge`, `charge#2`; a '#' of the name itself is doubled, so that step `a#2` is not the second `a`. */
@@ -81,8 +81,6 @@ export abstract class Command {
       this.resolvePromise = resolve;
       this.rejectPromise = reject;
     });
-    // A call that nobody awaits must not end the process by its error; whoever awaits it gets the error all the same.
-    this.promise.catch(() => {});
   }
 
   get open(): boolean {
@@ -135,8 +133,14 @@ export abstract class Command {
       this.resolvePromise(this.valueOf(outcome));
     } catch (error) {
       if (error instanceof UnreadablePayloadError) this.execution.block(error);
-      else this.rejectPromise(error);
+      else this.reject(error);
     }
+  }
+
+  /** A call that nobody awaits must not end the process by its error; whoever awaits it gets the error all the same. */
+  private reject(error: unknown): void {
+    this.promise.catch(() => {});
+    this.rejectPromise(error);
   }
 
   /** The run has left this process: what the call still does here is stopped, and its promise never ends. */
@@ -158,7 +162,7 @@ export abstract class Command {
   /** Ends the call for the code, at once; its late outcome is refused. */
   endBy(error: unknown): void {
     if (!this.close()) return;
-    this.rejectPromise(error);
+    this.reject(error);
   }
 
   private close(): boolean {

@@ -1,10 +1,10 @@
 import { Branch, type Frame } from './branch.js';
 import type { RunExecution } from './run-execution.js';
-import type { StepObserver, StepPlan } from './step-execution.js';
+import type { StepObserver, StepWork } from './step-execution.js';
 import { newStepCommand } from './steps.js';
 
 /** What undoes something that the run has done. */
-export interface Compensation extends StepPlan {
+export interface Compensation extends StepWork {
   name: string;
 }
 

@@ -27,14 +27,8 @@ function canonical(value: unknown, ancestors: object[]): string {
 }
 
 function canonicalObject(value: object, ancestors: object[]): string {
-  if (types.isDate(value)) return `date(${value.getTime()})`;
-  if (types.isNativeError(value))
-    return `error(${canonical([value.name, value.message, (value as { code?: unknown }).code], ancestors)})`;
-  if (ArrayBuffer.isView(value))
-    return `bytes(${Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString('base64')})`;
-  if (types.isAnyArrayBuffer(value)) return `bytes(${Buffer.from(value).toString('base64')})`;
-  if (types.isRegExp(value)) return `regexp(${String(value)})`;
-  if (value instanceof AbortSignal) return 'signal';
+  const special = isOrdinary(value) ? undefined : canonicalSpecial(value, ancestors);
+  if (special !== undefined) return special;
   if (ancestors.includes(value)) return 'cycle';
   ancestors.push(value);
   const text = canonicalContent(value, ancestors);
@@ -42,8 +36,29 @@ function canonicalObject(value: object, ancestors: object[]): string {
   return text;
 }
 
+/** What most values are, told at once. */
+function isOrdinary(value: object): boolean {
+  return Array.isArray(value) || Object.getPrototypeOf(value) === Object.prototype;
+}
+
+function canonicalSpecial(value: object, ancestors: object[]): string | undefined {
+  if (types.isDate(value)) return `date(${value.getTime()})`;
+  if (types.isNativeError(value))
+    return `error(${canonical([value.name, value.message, (value as { code?: unknown }).code], ancestors)})`;
+  if (ArrayBuffer.isView(value))
+    return `bytes(${Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString('base64')})`;
+  if (types.isAnyArrayBuffer(value)) return `bytes(${Buffer.from(value).toString('base64')})`;
+  if (types.isRegExp(value)) return `regexp(${String(value)})`;
+  return value instanceof AbortSignal ? 'signal' : undefined;
+}
+
 function canonicalContent(value: object, ancestors: object[]): string {
-  const each = (items: Iterable<unknown>) => Array.from(items, (item) => canonical(item, ancestors)).join(',');
+  const each = (items: readonly unknown[]) => {
+    let text = '';
+    for (let index = 0; index < items.length; index++)
+      text += (index === 0 ? '' : ',') + canonical(items[index], ancestors);
+    return text;
+  };
   if (Array.isArray(value)) return `[${each(value)}]`;
   if (types.isMap(value))
     return `map[${Array.from(value, (entry) => each(entry))

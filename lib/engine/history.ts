@@ -131,7 +131,7 @@ export class History {
 
   /** Numbers the calls of one name in the order in which the code makes them. */
   number(kind: string, scope: string, name: string): number {
-    const key = JSON.stringify([kind, scope, name]);
+    const key = `${kind} ${scope.length} ${scope}${name}`;
     const ordinal = (this.counters.get(key) ?? 0) + 1;
     this.counters.set(key, ordinal);
     return ordinal;

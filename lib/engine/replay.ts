@@ -30,12 +30,21 @@ export class Replay {
   }
 
   /** The call that the code makes for this entry. Throws {@link NonDeterminismError} when it makes another, or none. */
-  async callFor(outcome: RecordedOutcome): Promise<Command> {
+  callFor(outcome: RecordedOutcome): Command | Promise<Command> {
     const key = callKey(isOutcome(outcome.kind) ? outcome : ownerOf(outcome));
+    const command = this.asked.get(key);
+    return command ? this.alike(command, outcome) : this.lateCallFor(outcome, key);
+  }
+
+  private async lateCallFor(outcome: RecordedOutcome, key: string): Promise<Command> {
     const patience = Date.now() + PATIENCE_MS;
     while (!this.asked.has(key) && !this.hasReturned && Date.now() < patience) await this.change(patience - Date.now());
     const command = this.asked.get(key);
     if (!command) throw divergence(outcome, this.whatCodeDoes());
+    return this.alike(command, outcome);
+  }
+
+  private alike(command: Command, outcome: RecordedOutcome): Command {
     if (command.digest !== null && outcome.digest !== null && !this.isDigest(outcome.digest, command.digest)) {
       throw divergence(outcome, `asked for ${describeCall(command.identity)} with other arguments`);
     }

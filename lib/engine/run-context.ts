@@ -300,7 +300,7 @@ export class RunContext {
     checkFunction(`ctx.compensate('${name}')`, undo);
     const plan = checkedPlan(name, options);
     checkDataSource(frame, name, plan);
-    frame.execution.compensations.register({ ...plan, name, body: undo });
+    frame.execution.compensations.register({ plan, name, body: undo });
   }
 
   /** The point of no return: what was registered so far will not be undone. @throws ValidationError in the body of a step */

@@ -38,7 +38,7 @@ import type { Effects, Move, RunWrite } from './run-write.js';
 import type { BufferedSignal } from './sent-signal.js';
 import type { RunEnd } from './store.js';
 import type { ObservedPass } from './telemetry.js';
-import { turn } from './turn.js';
+import { reaction, turn } from './turn.js';
 import { WriteBuffer, type WriteResult } from './write-buffer.js';
 
 /** A wait that ends sooner than this is sat out with the slot; parking would cost more. */
@@ -483,13 +483,14 @@ export class RunExecution {
 
   private async replayNext(outcome: RecordedOutcome): Promise<void> {
     const isEvent = outcome.kind === 'cancel' || outcome.kind === 'expiry';
-    const command = isEvent ? undefined : await this.replaying.callFor(outcome);
+    const call = isEvent ? undefined : this.replaying.callFor(outcome);
+    const command = call instanceof Promise ? await call : call;
     if (this.isOver) return;
     this.history.advance();
     if (command) this.replaying.matched(command);
     const isLast = !this.history.isReplaying && this.history.unfinished.length === 0 && !this.times.findExpiry();
     if (isLast) this.state = 'live';
-    const quiescence = turn();
+    const quiescence = isLast ? turn() : reaction();
     this.deliver(outcome, command);
     if (isLast) this.beginUnmatched();
     await quiescence;

@@ -35,6 +35,7 @@ export interface StepContext {
   heartbeat(this: void, progress?: unknown): void;
 }
 
+/** The options of a step, made ready once. */
 export interface StepPlan {
   retry: RetryPolicy;
   timeoutMs: number | undefined;
@@ -44,6 +45,11 @@ export interface StepPlan {
   transactional: boolean;
   /** Whether an attempt is recorded before its body begins, and none is begun twice. */
   atMostOnce: boolean;
+}
+
+/** What a step does. */
+export interface StepWork {
+  plan: StepPlan;
   /** What undoes it, once it has completed and the run does not. */
   compensation?: StepCompensation | undefined;
   observer?: StepObserver;
@@ -57,7 +63,8 @@ export interface StepObserver {
 }
 
 /** What undoes a step: its body gets what the step has returned. */
-export interface StepCompensation extends Omit<StepPlan, 'body' | 'compensation' | 'observer'> {
+export interface StepCompensation {
+  plan: StepPlan;
   body(output: unknown, context: StepContext): unknown;
 }
 
@@ -99,13 +106,13 @@ export class StepCommand extends Command {
     execution: RunExecution,
     branch: Branch,
     digest: string | null,
-    private readonly plan: StepPlan,
+    private readonly work: StepWork,
   ) {
     super(execution, branch, digest);
   }
 
   begin(): void {
-    this.plan.observer?.begins();
+    this.work.observer?.begins();
     const failed = this.execution.history.findFailedAttempt(this.identity);
     this.attempts = failed?.attempts ?? 0;
     if (failed && !this.unwindsBy) this.retryAt(failed.finishedAt);
@@ -152,14 +159,14 @@ export class StepCommand extends Command {
 
   /** What undoes the step is registered as the code hears that it was done: in a replay at the same place. */
   override deliver(outcome: RecordedOutcome, after?: Promise<void>): void {
-    const { compensation } = this.plan;
+    const { compensation } = this.work;
     if (compensation && this.open && outcome.status === 'completed') this.registerCompensation(compensation, outcome);
     super.deliver(outcome, after);
   }
 
-  private registerCompensation({ body, ...plan }: StepCompensation, { name, output }: RecordedOutcome): void {
+  private registerCompensation({ plan, body }: StepCompensation, { name, output }: RecordedOutcome): void {
     const { compensations, serializer } = this.execution;
-    compensations.register({ ...plan, name, body: (context) => body(serializer.decode(output), context) });
+    compensations.register({ plan, name, body: (context) => body(serializer.decode(output), context) });
   }
 
   protected valueOf(outcome: RecordedOutcome): unknown {
@@ -206,8 +213,8 @@ export class StepCommand extends Command {
       step: this.key,
       attempt: this.attempts + 1,
       path: this.path,
-      timeoutMs: this.plan.timeoutMs,
-      mayWait: !this.plan.transactional && !this.plan.atMostOnce,
+      timeoutMs: this.work.plan.timeoutMs,
+      mayWait: !this.work.plan.transactional && !this.work.plan.atMostOnce,
       owner: this,
     });
     this.running = attempt;
@@ -219,7 +226,7 @@ export class StepCommand extends Command {
   }
 
   protected perform(_attempt: RunningAttempt, context: StepContext): unknown {
-    return this.plan.body(context);
+    return this.work.body(context);
   }
 
   /** The late end of an attempt that timed out, was cancelled or replaced changes nothing. */
@@ -255,17 +262,18 @@ export class StepCommand extends Command {
   }
 
   protected failAttempt(error: unknown): void {
+    const { plan } = this.work;
     let mayRetry: boolean;
     try {
       mayRetry =
-        this.attempts < this.plan.retry.maxAttempts &&
-        isRetryable(error, this.plan.nonRetryable) &&
-        (this.plan.retryIf?.(error) ?? true);
+        this.attempts < plan.retry.maxAttempts &&
+        isRetryable(error, plan.nonRetryable) &&
+        (plan.retryIf?.(error) ?? true);
     } catch (predicateError) {
       return this.fail(predicateError);
     }
     if (!mayRetry) return this.fail(error);
-    const due = this.execution.clock.now() + backoffMs(this.plan.retry, this.attempts, Math.random());
+    const due = this.execution.clock.now() + backoffMs(plan.retry, this.attempts, Math.random());
     const stored = this.execution.serializer.encodeError(error);
     this.execution.attemptFailed(this, {
       error: stored,
@@ -277,7 +285,7 @@ export class StepCommand extends Command {
   }
 
   protected fail(error: unknown): void {
-    this.plan.observer?.gaveUp(this.key, error);
+    this.work.observer?.gaveUp(this.key, error);
     this.execution.settle(this, {
       status: 'failed',
       error: this.execution.serializer.encodeError(error),

@@ -13,13 +13,10 @@ import { digestOf } from './digest.js';
 import { parseDuration } from './duration.js';
 import { ValidationError } from './errors.js';
 import { toRetryPolicy } from './retry-policy.js';
-import { promiseOf, StepCommand, type StepCompensation, type StepContext, type StepPlan } from './step-execution.js';
+import { promiseOf, StepCommand, type StepPlan, type StepWork } from './step-execution.js';
 import { TransactionalStepCommand } from './transactional-step.js';
 
-export type PlannedStep = Omit<StepPlan, 'body' | 'compensation' | 'observer'>;
-
-/** The options of a step, made ready once. */
-export function planStep(options: StepOptions): PlannedStep {
+export function planStep(options: StepOptions): StepPlan {
   return {
     // What must not be begun twice is not tried again unless that is asked for.
     retry: toRetryPolicy(options.retry ?? (options.atMostOnce ? { maxAttempts: 1 } : undefined)),
@@ -32,10 +29,10 @@ export function planStep(options: StepOptions): PlannedStep {
 }
 
 /** A step without options. */
-export const PLAIN_STEP: PlannedStep = planStep({});
+export const PLAIN_STEP: StepPlan = planStep({});
 
 /** Refuses bad options of an inline step, where there is no boot to report them at. */
-export function checkedPlan(name: string, options: InlineStepOptions | undefined): PlannedStep {
+export function checkedPlan(name: string, options: InlineStepOptions | undefined): StepPlan {
   if (!options && isName(name)) return PLAIN_STEP;
   const problems = stepProblems(options ?? {}, INLINE_STEP_OPTIONS);
   if (!isName(name)) problems.unshift('the name must be a text that is not empty');
@@ -49,38 +46,36 @@ export function checkedPlan(name: string, options: InlineStepOptions | undefined
   return planStep(options ?? {});
 }
 
-export interface StepCall {
+export interface StepCall extends StepWork {
   name: string;
   /** What the step was called with; its digest tells a replay that it is the same call. */
   args: readonly unknown[];
-  plan: PlannedStep;
-  body(context: StepContext): unknown;
-  compensation?: StepCompensation;
 }
 
 /** Runs a step of the current run, or gives its recorded outcome. Inside a transactional step it is a part of that one. */
-export function callStep(frame: Frame, { name, args, plan, body, compensation }: StepCall): Promise<unknown> {
+export function callStep(frame: Frame, call: StepCall): Promise<unknown> {
   const { execution, attempt } = frame;
-  if (compensation && attempt) return tolerant(Promise.reject(compensationInStep(`Step '${name}'`)));
-  if (attempt?.transaction) return tolerant(promiseOf(() => body(attempt.context)));
-  checkDataSource(frame, name, plan);
+  const { name, args } = call;
+  if (call.compensation && attempt) return tolerant(Promise.reject(compensationInStep(`Step '${name}'`)));
+  if (attempt?.transaction) return tolerant(promiseOf(() => call.body(attempt.context)));
+  checkDataSource(frame, name, call.plan);
   const digest = args.length ? digestOf(args) : null;
-  const command = newStepCommand(frame, digest, { ...plan, body, compensation });
+  const command = newStepCommand(frame, digest, call);
   execution.issue(command, { kind: 'step', name }, frame);
   return command.promise;
 }
 
-export function newStepCommand({ execution, branch }: Frame, digest: string | null, plan: StepPlan): StepCommand {
-  return new (kindOf(plan))(execution, branch, digest, plan);
+export function newStepCommand({ execution, branch }: Frame, digest: string | null, work: StepWork): StepCommand {
+  return new (kindOf(work.plan))(execution, branch, digest, work);
 }
 
-function kindOf({ transactional, atMostOnce }: PlannedStep): typeof StepCommand {
+function kindOf({ transactional, atMostOnce }: StepPlan): typeof StepCommand {
   if (transactional) return TransactionalStepCommand;
   return atMostOnce ? AtMostOnceStepCommand : StepCommand;
 }
 
 /** Refuses a transaction where there is no boot to refuse it at. */
-export function checkDataSource({ execution }: Frame, name: string, { transactional }: PlannedStep): void {
+export function checkDataSource({ execution }: Frame, name: string, { transactional }: StepPlan): void {
   if (transactional && !execution.host.transactions)
     throw new ValidationError(`Step '${name}'`, [{ message: needsDataSource(), path: ['transactional'] }]);
 }

@@ -12,8 +12,8 @@ import {
 } from '../engine/definition.js';
 import { DefinitionError } from '../engine/errors.js';
 import { nearMiss } from '../engine/near-miss.js';
-import type { StepCompensation } from '../engine/step-execution.js';
-import { callStep, type PlannedStep, planStep } from '../engine/steps.js';
+import type { StepCompensation, StepPlan } from '../engine/step-execution.js';
+import { callStep, planStep } from '../engine/steps.js';
 import { orchestratorToken } from '../engine/orchestrator-token.js';
 
 const WORKFLOW = Symbol('orchestration:workflow');
@@ -117,7 +117,7 @@ function declaredIn(type: object): StepDeclaration[] {
 
 function recorded(declaration: StepDeclaration): StepBody {
   const { method, options, body } = declaration;
-  let plan: PlannedStep | undefined;
+  let plan: StepPlan | undefined;
   const step = function (this: object, ...args: unknown[]): unknown {
     const frame = currentFrame();
     if (!frame) return body.apply(this, args);
@@ -127,7 +127,7 @@ function recorded(declaration: StepDeclaration): StepBody {
       args,
       plan,
       body: () => bodyOf(declaration, this).apply(this, args),
-      ...(options.compensate !== undefined && { compensation: compensationOf(this, options.compensate, args) }),
+      compensation: options.compensate === undefined ? undefined : compensationOf(this, options.compensate, args),
     });
   };
   declarations.set(step, declaration);
@@ -141,7 +141,7 @@ function compensationOf(provider: object, name: string, args: unknown[]): StepCo
   const method = (provider as Record<string, StepBody>)[name]!;
   const declaration = declarations.get(method);
   const body = declaration ? bodyOf(declaration, provider) : method;
-  return { ...planStep(declaration?.options ?? {}), body: (output) => body.apply(provider, [output, ...args]) };
+  return { plan: planStep(declaration?.options ?? {}), body: (output) => body.apply(provider, [output, ...args]) };
 }
 
 /** With the guards, pipes, interceptors and filters that it has on that provider. */

@@ -10,13 +10,14 @@ import {
   cancelFromRow,
   childToRow,
   outcomeToRow,
+  recorderToRow,
   toBeWokenRow,
   wokenFromRow,
   type WokenRow,
   writeToRow,
 } from './rows.js';
 import type { Statements } from './statements/all.js';
-import { CHILDREN, OUTCOMES, WRITES } from './statements/commit.sql.js';
+import { CHILDREN, OUTCOMES, RECORDERS, WRITES } from './statements/commit.sql.js';
 import type { TypeOrmInputStore } from './typeorm-input-store.js';
 
 /** What a row of the reply is about: all writes, one of them that has something to tell, a run that they woke, a new child. */
@@ -57,19 +58,26 @@ export class Commits {
 
   /** One statement. */
   async write(run: Run, writes: readonly RunWrite[], placement: Placement): Promise<CommitResult> {
+    const result = toCommitResult(await this.send(run, writes, placement), writes);
+    this.clock.synchronise(result.at);
+    return result;
+  }
+
+  private send(run: Run, writes: readonly RunWrite[], placement: Placement): Promise<CommitRow[]> {
+    const outcomes = OUTCOMES.parameters(
+      writes.flatMap((write) => write.outcomes.map((outcome) => outcomeToRow(write.runId, outcome))),
+    );
+    if (writes.every(onlyRecords))
+      return run(this.sql.commitOutcomes, [...RECORDERS.parameters(writes.map(recorderToRow)), ...outcomes]);
+
     const children = writes.flatMap((write) => write.children.map((child) => childToRow(child, this.serializer)));
-    const rows = await run<CommitRow>(children.length ? this.sql.commitWithChildren : this.sql.commitWrites, [
+    return run(children.length ? this.sql.commitWithChildren : this.sql.commitWrites, [
       ...WRITES.parameters([...writes.map(writeToRow), ...parentsToWake(writes).map(toBeWokenRow)]),
-      ...OUTCOMES.parameters(
-        writes.flatMap((write) => write.outcomes.map((outcome) => outcomeToRow(write.runId, outcome))),
-      ),
+      ...outcomes,
       placement.workerId ?? null,
       placement.resident,
       ...(children.length ? [...CHILDREN.parameters(children), placement.definitions.map(toSqlText)] : []),
     ]);
-    const result = toCommitResult(rows, writes);
-    this.clock.synchronise(result.at);
-    return result;
   }
 
   /** What a write does to other runs is done only when it was made under the current epoch. */
@@ -131,6 +139,11 @@ export class Commits {
     const next = { ...facts, workerId: worker_id, startedAt: started_at };
     result.runs = [{ id: runId, status: 'running', wakes: row.wakes, cancel: null, watched: false, next }];
   }
+}
+
+/** Leaves the row of its run as it is. */
+function onlyRecords({ move, children, state, attributes }: RunWrite): boolean {
+  return move === null && children.length === 0 && state === undefined && attributes === null;
 }
 
 /** Of those that end: the parents that are not written themselves. */

@@ -90,6 +90,11 @@ export function writeToRow(write: RunWrite) {
   };
 }
 
+/** A write that only records outcomes. */
+export function recorderToRow({ runId, epoch, seenWakes }: RunWrite) {
+  return { id: runId, epoch, seen_wakes: seenWakes };
+}
+
 /** A run that the end of another may wake: locked with the writes, and not written itself. */
 export function toBeWokenRow(id: string) {
   return {

@@ -1,7 +1,7 @@
 import type { Orchestrator } from '../../lib/index.js';
 import { toBeWokenRow } from '../../lib/store/rows.js';
 import { allStatements, type Statements } from '../../lib/store/statements/all.js';
-import { CHILDREN, OUTCOMES, WRITES } from '../../lib/store/statements/commit.sql.js';
+import { CHILDREN, OUTCOMES, RECORDERS, WRITES } from '../../lib/store/statements/commit.sql.js';
 import { HEARTBEATS } from '../../lib/store/statements/heartbeat.sql.js';
 import { ASKED, CLOSED } from '../../lib/store/statements/input.sql.js';
 import { SCHEDULES } from '../../lib/store/statements/schedule.sql.js';
@@ -110,6 +110,14 @@ const BOUNDS: Record<Exclude<keyof Statements, 'countRuns'>, Bound> = {
   loadOutcomes: [[running], 60, 'history_pkey'],
   loadChildren: [[running], 60],
   loadEnds: [[ended], 60, 'run_pkey'],
+  commitOutcomes: [
+    [
+      ...RECORDERS.parameters(running.slice(0, 2).map((run) => ({ id: run, epoch: 1, seen_wakes: 0 }))),
+      ...OUTCOMES.parameters([outcome]),
+    ],
+    4 * WRITTEN,
+    'run_pkey',
+  ],
   commitWrites: [[...written, worker, [parked]], 4 * WRITTEN, 'run_pkey'],
   commitWithChildren: [
     [...written, worker, [parked], ...CHILDREN.parameters([child]), definitions],
@@ -222,6 +230,23 @@ describe('On a large table', () => {
       expect({ mode, blocks: plan.blocks <= blocks || plan.blocks }).toEqual({ mode, blocks: true });
       expect({ mode, cost: plan.cost <= LARGEST_COST || plan.cost }).toEqual({ mode, cost: true });
     }
+  });
+
+  it.each(MODES)('the outcomes of 500 runs are joined by hashes and indexes: %s', async (mode) => {
+    const runs = Array.from({ length: 500 }, (_, index) => id(RUNS.runningChildren + index));
+
+    const { nodes } = await planOf(
+      large.client,
+      sent('commitOutcomes', [
+        ...RECORDERS.parameters(runs.map((run) => ({ id: run, epoch: 1, seen_wakes: 0 }))),
+        ...OUTCOMES.parameters(runs.map((run) => ({ ...outcome, run_id: run }))),
+      ]),
+      mode,
+    );
+
+    const insert = nodes.find((node) => node['Node Type'] === 'ModifyTable' && node.Operation === 'Insert');
+    expect(insert!['Tuples Inserted']).toBe(500);
+    expect(Math.max(...nodes.map((node) => node['Rows Removed by Join Filter'] ?? 0))).toBeLessThan(5_000);
   });
 
   it.each(MODES)(

@@ -19,6 +19,9 @@ export const WRITES = new RowSet({
   attributes: 'text',
 });
 
+/** Writes that leave their runs' rows as they are. */
+export const RECORDERS = new RowSet({ id: 'uuid', epoch: 'int', seen_wakes: 'int' });
+
 export const OUTCOMES = new RowSet({
   run_id: 'uuid',
   seq: 'int',
@@ -73,6 +76,45 @@ const childrenAt = after + 2;
 const childIds = `$${childrenAt}`;
 const definitions = `$${childrenAt + CHILDREN.width}`;
 
+/** The outcomes of the runs that are owned. */
+const recorded = (first: number) => `recorded as (
+  insert into @schema.history (
+    run_id, seq, kind, scope, name, ordinal, status, digest, output, error, attempts, after_seq, started_at, finished_at, child_id, logs
+  )
+  select h.run_id, h.seq, h.kind, h.scope, h.name, h.ordinal, h.status, h.digest, h.output, h.error, h.attempts, h.after_seq,
+    to_timestamp(h.started_at / 1000), to_timestamp(h.finished_at / 1000), h.child_id, h.logs
+  from ${OUTCOMES.unnest('h', first)}
+  join owned on owned.id = h.run_id
+  on conflict (run_id, seq) do nothing
+)`;
+
+/**
+ * The group commit of writes that only record outcomes, as all do of a step that is not the last. Locks and owns as {@link groupCommit}.
+ * Takes: RECORDERS, OUTCOMES. Returns: as that, 'all' and 'own'.
+ */
+const commitOutcomes = `
+with locked as (
+  select w.*, r.epoch as stored_epoch, r.status, r.wakes, r.watched, r.cancel_requested_at, r.cancel_reason
+  from ${RECORDERS.unnest('w', 1)}
+  join @schema.run r on r.id = w.id
+  order by r.id
+  for no key update of r
+),
+owned as (
+  select * from locked where epoch = stored_epoch and status = 'running'
+),
+${recorded(1 + RECORDERS.width)}
+select 'all' as tag, null::uuid as id, null as status, count(*)::int as wakes, null::bool as watched, null::float8 as cancel_requested_at,
+  null as cancel_reason, extract(epoch from @schema.engine_now())::float8 * 1000 as at
+from owned
+union all
+select 'own', id, status, wakes, watched, extract(epoch from cancel_requested_at)::float8 * 1000, cancel_reason, null
+from owned
+where watched
+  or cancel_requested_at is not null
+  or wakes <> seen_wakes
+  or (select count(*) from owned) <> cardinality($2::int[])`;
+
 /**
  * Group commit: the writes of many runs as one statement. Most make no children, and are spared the parts for those.
  *
@@ -117,16 +159,7 @@ judged as (
 owned as (
   select * from judged where is_owned
 ),
-recorded as (
-  insert into @schema.history (
-    run_id, seq, kind, scope, name, ordinal, status, digest, output, error, attempts, after_seq, started_at, finished_at, child_id, logs
-  )
-  select h.run_id, h.seq, h.kind, h.scope, h.name, h.ordinal, h.status, h.digest, h.output, h.error, h.attempts, h.after_seq,
-    to_timestamp(h.started_at / 1000), to_timestamp(h.finished_at / 1000), h.child_id, h.logs
-  from ${OUTCOMES.unnest('h', outcomesAt)}
-  join owned on owned.id = h.run_id
-  on conflict (run_id, seq) do nothing
-),${children.asked}${aliveWorker(workerId, `(${children.needWorker}cardinality(${residents}::uuid[]) > 0)`)},${children.made}
+${recorded(outcomesAt)},${children.asked}${aliveWorker(workerId, `(${children.needWorker}cardinality(${residents}::uuid[]) > 0)`)},${children.made}
 ended as (
   select * from owned
   where move in ('completed', 'failed', 'cancelled')
@@ -330,6 +363,7 @@ where parent_id = $1::uuid
   and finished_at is null`;
 
 export const commitStatements = {
+  commitOutcomes,
   commitWrites: groupCommit(NO_CHILDREN),
   commitWithChildren: groupCommit(CHILDREN_OF_WRITES),
   awaitChildren,
