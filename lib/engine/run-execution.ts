@@ -38,7 +38,7 @@ import type { Effects, Move, RunWrite } from './run-write.js';
 import type { BufferedSignal } from './sent-signal.js';
 import type { RunEnd } from './store.js';
 import type { ObservedPass } from './telemetry.js';
-import { reaction, turn } from './turn.js';
+import { turn } from './turn.js';
 import { WriteBuffer, type WriteResult } from './write-buffer.js';
 
 /** A wait that ends sooner than this is sat out with the slot; parking would cost more. */
@@ -490,7 +490,7 @@ export class RunExecution {
     if (command) this.replaying.matched(command);
     const isLast = !this.history.isReplaying && this.history.unfinished.length === 0 && !this.times.findExpiry();
     if (isLast) this.state = 'live';
-    const quiescence = isLast ? turn() : reaction();
+    const quiescence = turn();
     this.deliver(outcome, command);
     if (isLast) this.beginUnmatched();
     await quiescence;

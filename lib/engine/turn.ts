@@ -1,5 +1,3 @@
-import { performance } from 'node:perf_hooks';
-
 /** One for all who ask within a turn: hundreds of runs take their steps at once. */
 let nextTurn: Promise<void> | undefined;
 
@@ -17,19 +15,4 @@ export function turn(): Promise<void> {
 export function rest(): Promise<void> {
   void turn();
   return new Promise((resolve) => setImmediate(resolve));
-}
-
-/** For so long, at most, nothing else of the process has its turn. */
-const SLICE_MS = 5;
-let sliceEnd = 0;
-
-/**
- * Lets code react to what a replay feeds it, as {@link turn} does, at a tenth of the cost: node runs what `nextTick` is given once
- * the microtasks have run dry, without a pass of the event loop.
- */
-export function reaction(): Promise<void> {
-  if (performance.now() < sliceEnd) return new Promise((resolve) => process.nextTick(resolve));
-  return turn().then(() => {
-    sliceEnd = performance.now() + SLICE_MS;
-  });
 }
