@@ -54,11 +54,11 @@ export function newRunToRow(run: NewRun, serializer: PayloadSerializer) {
   };
 }
 
+/** Written out: spread over the row of a start, its members cost as much as everything else of a child's start. */
 export function childToRow(child: NewRun, serializer: PayloadSerializer) {
   const parent = child.parent!;
   return {
-    ...newRunToRow(child, serializer),
-    deadline: child.deadline,
+    id: child.id,
     parent_id: parent.parentId,
     root_id: parent.rootId,
     depth: parent.depth,
@@ -68,6 +68,20 @@ export function childToRow(child: NewRun, serializer: PayloadSerializer) {
     cascades: parent.cascades,
     closes_with_parent: parent.closesWithParent,
     shielded: parent.shielded,
+    deadline: child.deadline,
+    timeout_ms: child.timeoutMs,
+    eager: child.eager,
+    workflow: toSqlText(child.workflow),
+    version: child.version,
+    queue: toSqlText(child.queue),
+    priority: child.priority,
+    tenant: nullable(child.tenant),
+    label: nullable(child.label),
+    attributes: attributesToRow(child.attributes),
+    input: child.input,
+    input_digest: serializer.sealDigest(child.inputDigest),
+    context: child.context,
+    trace: child.trace,
   };
 }
 
