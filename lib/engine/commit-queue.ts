@@ -5,8 +5,11 @@ import { rest } from './turn.js';
 import type { WriteBuffer, WriteResult, WriteSink } from './write-buffer.js';
 
 const MOST_IN_FLIGHT = 2;
-/** A commit takes at most this much, so that one large payload does not hold up everybody else's. */
-const LARGEST_BATCH = { writes: 500, bytes: 1_048_576 };
+/**
+ * A commit takes at most this much. One large payload does not hold up everybody else's; and runs that were started together
+ * write together ever after, so that this process and the database would take turns: a part of them keeps both at work.
+ */
+const LARGEST_BATCH = { writes: 100, bytes: 1_048_576 };
 
 const NONE: ReadonlySet<string> = new Set();
 
