@@ -42,24 +42,32 @@ const ROLES: readonly string[] = ['view', 'operate', 'of'] satisfies (keyof Dash
 /** What is wrong with the options, for the report at boot. */
 export function dashboardProblems(options: OrchestrationDashboardOptions): string[] {
   const { path, guards = [], roles = {}, readOnly, name } = options;
-  const problems = [...unknown('forRoot', options, OPTIONS), ...unknown('roles', roles, ROLES)];
+  const problems = unknown('forRoot', options, OPTIONS);
   if (path !== undefined && !isPath(path)) problems.push(`path must be a path without parameters, not '${path}'`);
-  if (!Array.isArray(guards) || !guards.every(isGuard))
-    problems.push('guards must be a list of guard classes or instances');
+  const isListOfGuards = Array.isArray(guards) && guards.every(isGuard);
+  if (!isListOfGuards) problems.push('guards must be a list of guard classes or instances');
   if (readOnly !== undefined && typeof readOnly !== 'boolean')
     problems.push(`readOnly must be true or false, not '${String(readOnly)}'`);
   if (name !== undefined && (typeof name !== 'string' || name === ''))
     problems.push(`name must be the name of an engine, not '${name}'`);
+  problems.push(...rolesProblems(roles));
+  if (process.env['NODE_ENV'] === 'production' && isListOfGuards && guards.length === 0)
+    problems.push(
+      'guards are needed in production (NODE_ENV): whoever reaches the dashboard sees all payloads, and can cancel all runs',
+    );
+  return problems.map((problem) => `OrchestrationDashboardModule: ${problem}`);
+}
+
+function rolesProblems(roles: DashboardRoles | null): string[] {
+  if (typeof roles !== 'object' || roles === null)
+    return [`roles must be an object with ${ROLES.join(', ')}, not ${String(roles)}`];
+  const problems = unknown('roles', roles, ROLES);
   for (const right of ['view', 'operate'] as const) {
     if (roles[right] !== undefined && !isListOfRoles(roles[right]))
       problems.push(`roles.${right} must be a list of at least one role`);
   }
   if (roles.of !== undefined && typeof roles.of !== 'function') problems.push('roles.of must be a function');
-  if (process.env['NODE_ENV'] === 'production' && guards.length === 0)
-    problems.push(
-      'guards are needed in production (NODE_ENV): whoever reaches the dashboard sees all payloads, and can cancel all runs',
-    );
-  return problems.map((problem) => `OrchestrationDashboardModule: ${problem}`);
+  return problems;
 }
 
 function unknown(where: string, given: object, known: readonly string[]): string[] {

@@ -135,9 +135,11 @@ export class WorkflowNotRegisteredError extends OrchestrationError {
   constructor(
     readonly workflow: string,
     readonly nearest: string | undefined,
+    /** Whether other processes could have it as well. */
+    isAnywhere = true,
   ) {
     super(
-      `No workflow '${workflow}' is registered in this process or by a live worker. ` +
+      `No workflow '${workflow}' is registered in this process${isAnywhere ? ' or by a live worker' : ''}. ` +
         (nearest ? `Did you mean '${nearest}'? ` : '') +
         'Add its class to the providers of a module.',
     );

@@ -44,17 +44,18 @@ export class WorkflowRegistry {
   }
 
   /**
-   * The error for a workflow that nobody registers, with the near miss among these and the `others` that are known; or for what
-   * is none at all.
+   * The error for a workflow that is not registered in this process, nor by a live worker if theirs are given, with the near miss
+   * among them; or for what is none at all.
    */
   notRegistered(
     workflow: WorkflowReference,
-    others: readonly string[] = [],
+    ofLiveWorkers?: readonly string[],
   ): WorkflowNotRegisteredError | ValidationError {
     if (typeof workflow !== 'function' && !(typeof workflow === 'string' && workflow !== ''))
       return noReference(workflow);
     const name = typeof workflow === 'string' ? workflow : workflow.name;
-    return new WorkflowNotRegisteredError(name, nearMiss(name, [...this.newestByName.keys(), ...others]));
+    const known = [...this.newestByName.keys(), ...this.ids(), ...(ofLiveWorkers ?? [])];
+    return new WorkflowNotRegisteredError(name, nearMiss(name, known), ofLiveWorkers !== undefined);
   }
 }
 

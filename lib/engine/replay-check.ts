@@ -28,7 +28,7 @@ export async function checkReplay(engine: Engine, runId: string): Promise<void> 
   const run = await engine.store.loadRun(runId);
   if (!run) throw new RunNotFoundError(runId);
   const definition = engine.registry.get(run.workflow, run.version);
-  if (!definition) throw engine.registry.notRegistered(`${run.workflow}@${run.version}`, engine.registry.ids());
+  if (!definition) throw engine.registry.notRegistered(`${run.workflow}@${run.version}`);
   if (run.fresh) return;
   const recorded = (await engine.store.loadHistories([runId])).get(runId)!;
   const host = new ReadOnlyHost(engine, timeOf(run, recorded));

@@ -411,14 +411,28 @@ describe('The options of the dashboard', () => {
 
     expect(refused.problems.map((problem) => problem.replace('OrchestrationDashboardModule: ', ''))).toEqual([
       "forRoot: unknown option 'colour' (known: path, guards, roles, readOnly, name, imports)",
-      "roles: unknown option 'edit' (known: view, operate, of)",
       "path must be a path without parameters, not '/:id'",
       'guards must be a list of guard classes or instances',
       "readOnly must be true or false, not 'yes'",
       "name must be the name of an engine, not ''",
+      "roles: unknown option 'edit' (known: view, operate, of)",
       'roles.view must be a list of at least one role',
       'roles.operate must be a list of at least one role',
       'roles.of must be a function',
+    ]);
+  });
+
+  it('are refused by name where they are null', async () => {
+    const options = { path: null, guards: null, roles: null, readOnly: null, name: null };
+
+    const refused = (await boot(options as never).catch((error: unknown) => error)) as DefinitionError;
+
+    expect(refused.problems.map((problem) => problem.replace('OrchestrationDashboardModule: ', ''))).toEqual([
+      "path must be a path without parameters, not 'null'",
+      'guards must be a list of guard classes or instances',
+      "readOnly must be true or false, not 'null'",
+      "name must be the name of an engine, not 'null'",
+      'roles must be an object with view, operate, of, not null',
     ]);
   });
 

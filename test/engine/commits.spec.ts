@@ -38,6 +38,24 @@ describe('the commits of a worker', () => {
     expect(await held.result()).toBe('late');
   });
 
+  it('of many runs that write at once go in parts of 100, two of them under way at a time', async () => {
+    const step = new Barrier();
+    const Held = workflow('held', ({ ctx }) => ctx.step('work', () => step.pass()));
+    const app = await startApp({
+      database: opened.database,
+      providers: [Held],
+      options: { worker: { concurrency: 250 } },
+    });
+    const starts = Array.from({ length: 250 }, () => ({ input: undefined }));
+    const runs = await app.orchestrator.startMany(Held, starts);
+    await step.reached(250);
+    const commits = await observeCommits(app);
+    step.open();
+    await Promise.all(runs.map((run) => run.result()));
+
+    expect(commits).toEqual({ sizes: [100, 100, 50], mostAtOnce: 2 });
+  });
+
   it('a claim that is answered before the park it follows goes on with the same code', async () => {
     let passes = 0;
     const Sleeper = workflow('sleeper', async ({ ctx }) => {
@@ -138,6 +156,22 @@ it('a child that a claim has skipped, because its parent begins to wait for it, 
 
   expect(await parent.result()).toBe('from the child');
 }, 20_000);
+
+/** How many runs each commit from now on writes, and how many are under way at a time at most. */
+async function observeCommits(app: TestApp): Promise<{ sizes: number[]; mostAtOnce: number }> {
+  const observed = { sizes: [] as number[], mostAtOnce: 0 };
+  const { store } = await engineOf(app);
+  const commit = store.commit.bind(store);
+  let underWay = 0;
+  store.commit = async (writes, placement) => {
+    observed.sizes.push(writes.length);
+    observed.mostAtOnce = Math.max(observed.mostAtOnce, ++underWay);
+    const result = await commit(writes, placement);
+    underWay--;
+    return result;
+  };
+  return observed;
+}
 
 /** Keeps the replies to commits with such a write back, after the database has made them, until the barrier opens. */
 async function holdReplies(

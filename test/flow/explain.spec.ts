@@ -227,7 +227,8 @@ describe('orchestrator.explain', () => {
     );
     await expect(app.orchestrator.explain('shop ordre')).rejects.toMatchObject({
       name: WorkflowNotRegisteredError.name,
-      message: expect.stringContaining('shop order') as string,
+      message:
+        "No workflow 'shop ordre' is registered in this process. Did you mean 'shop order'? Add its class to the providers of a module.",
     });
   });
 
