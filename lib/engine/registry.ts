@@ -54,7 +54,7 @@ export class WorkflowRegistry {
     if (typeof workflow !== 'function' && !(typeof workflow === 'string' && workflow !== ''))
       return noReference(workflow);
     const name = typeof workflow === 'string' ? workflow : workflow.name;
-    const known = [...this.newestByName.keys(), ...this.ids(), ...(ofLiveWorkers ?? [])];
+    const known = [...this.newestByName.keys(), ...(ofLiveWorkers ?? [])];
     return new WorkflowNotRegisteredError(name, nearMiss(name, known), ofLiveWorkers !== undefined);
   }
 }

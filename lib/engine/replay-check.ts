@@ -2,8 +2,9 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { type CallerContext, outside } from './caller-context.js';
 import { DatabaseClock } from './clock.js';
 import type { Engine } from './engine.js';
-import { NonDeterminismError, RunNotFoundError } from './errors.js';
+import { NonDeterminismError, RunNotFoundError, WorkflowNotRegisteredError } from './errors.js';
 import type { ExecutionHost } from './execution-host.js';
+import { nearMiss } from './near-miss.js';
 import { RunExecution } from './run-execution.js';
 import type { WorkflowRegistry } from './registry.js';
 import type { PayloadSerializer } from './serialization.js';
@@ -28,7 +29,10 @@ export async function checkReplay(engine: Engine, runId: string): Promise<void> 
   const run = await engine.store.loadRun(runId);
   if (!run) throw new RunNotFoundError(runId);
   const definition = engine.registry.get(run.workflow, run.version);
-  if (!definition) throw engine.registry.notRegistered(`${run.workflow}@${run.version}`);
+  if (!definition) {
+    const id = `${run.workflow}@${run.version}`;
+    throw new WorkflowNotRegisteredError(id, nearMiss(id, engine.registry.ids()), false);
+  }
   if (run.fresh) return;
   const recorded = (await engine.store.loadHistories([runId])).get(runId)!;
   const host = new ReadOnlyHost(engine, timeOf(run, recorded));
