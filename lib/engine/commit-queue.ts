@@ -5,11 +5,10 @@ import { rest } from './turn.js';
 import type { WriteBuffer, WriteResult, WriteSink } from './write-buffer.js';
 
 const MOST_IN_FLIGHT = 2;
-/**
- * A commit takes at most this much. One large payload does not hold up everybody else's; and runs that were started together
- * write together ever after, so that this process and the database would take turns: a part of them keeps both at work.
- */
-const LARGEST_BATCH = { writes: 100, bytes: 1_048_576 };
+/** One large payload does not hold up everybody else's. */
+const MOST_BYTES = 1_048_576;
+/** Fewer writes than that are not worth a commit of their own; with more, a commit gets no cheaper. */
+const SHARE = { least: 25, most: 100 };
 
 const NONE: ReadonlySet<string> = new Set();
 
@@ -31,7 +30,8 @@ export interface CommitQueueHost {
 /**
  * Group commit. While commits are in flight, the writes of all other runs queue; the next commit takes them all as one
  * statement. An idle queue commits at the end of the next turn, so batching costs no latency. Two commits may be in flight,
- * so that this process works on the results of one while the database works on the other.
+ * so that this process works on the results of one while the database works on the other. Runs that were started together
+ * would write together ever after, and the two take turns; so a commit takes the writes of half of the slots at most.
  *
  * Invariants: a run has at most one write in flight (WriteBuffer), so its writes keep their order; two transactions in
  * flight never touch the same run, so a wake-up is not told before the park that it belongs to; a write is given up only
@@ -46,11 +46,16 @@ export class CommitQueue implements WriteSink {
   private inFlight = 0;
   private isGathering = false;
   private isFlushingEffects = false;
+  private readonly mostWrites: number;
 
   constructor(
     private readonly store: Pick<Store, 'commit' | 'commitWithEffects'>,
     private readonly host: CommitQueueHost,
-  ) {}
+    /** How many runs execute at a time at most. */
+    slots: number,
+  ) {
+    this.mostWrites = Math.min(Math.max(Math.ceil(slots / MOST_IN_FLIGHT), SHARE.least), SHARE.most);
+  }
 
   enqueue(buffer: WriteBuffer): void {
     this.waiting.push(buffer);
@@ -77,7 +82,7 @@ export class CommitQueue implements WriteSink {
     const batch: Taken[] = [];
     let bytes = 0;
     this.waiting = this.waiting.filter((buffer) => {
-      const isFull = batch.length === LARGEST_BATCH.writes || bytes >= LARGEST_BATCH.bytes;
+      const isFull = batch.length === this.mostWrites || bytes >= MOST_BYTES;
       if (isFull || this.isHeldUp(buffer)) return true;
       const taken = buffer.take();
       if (!taken) return false;

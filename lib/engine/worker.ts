@@ -1,7 +1,7 @@
 import type { CallerContext } from './caller-context.js';
 import { Claims } from './claims.js';
 import type { DatabaseClock } from './clock.js';
-import { CommitQueue } from './commit-queue.js';
+import { CommitQueue, type CommitQueueHost } from './commit-queue.js';
 import { Draining } from './draining.js';
 import type { EventSink } from './events.js';
 import type { WorkerHealth } from './health.js';
@@ -150,7 +150,7 @@ export class Worker {
       ...{ settings, store: store.workers, channel: store.hints, registry, lease, runs, gates, claims, notices },
       ...{ wakeTimer, ticks, retention, pulse: this.pulse, guard },
     });
-    const commits = new CommitQueue(observedCommits(store, telemetry), {
+    const committing: CommitQueueHost = {
       placementFor: (writes) => this.placements.forWrites(writes),
       beforeResults: (writes, result) => notices.wokenByWrites(writes, result),
       afterResults: (writes, result) => {
@@ -159,7 +159,8 @@ export class Worker {
       },
       failureOf: (error) => serializer.encodeError(error),
       lost: (write, error) => this.lost(write, error),
-    });
+    };
+    const commits = new CommitQueue(observedCommits(store, telemetry), committing, settings.concurrency);
     const signalLooks = new SignalLooks(store, warn, isStopped);
     this.host = new WorkerHost(parts, {
       ...{ maxRecoveries, runs, lease, commits, heartbeats, signalLooks, notices, wakeTimer, draining },

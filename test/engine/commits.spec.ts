@@ -38,7 +38,7 @@ describe('the commits of a worker', () => {
     expect(await held.result()).toBe('late');
   });
 
-  it('of many runs that write at once go in parts of 100, two of them under way at a time', async () => {
+  it('of 250 runs that write at once go in parts of 100, two of them under way at a time', async () => {
     const step = new Barrier();
     const Held = workflow('held', ({ ctx }) => ctx.step('work', () => step.pass()));
     const app = await startApp({

@@ -2,7 +2,7 @@ import pg from 'pg';
 
 import { ChildOrchestrator, type Orchestrator, RunContext, Workflow } from '../../lib/index.js';
 import { closeApps, startApp } from '../support/app.js';
-import { expectWithin, statementsOf } from '../support/budget.js';
+import { expectWithin } from '../support/budget.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { measure, type Measurement } from '../support/statements.js';
 
