@@ -138,9 +138,9 @@ export abstract class Command {
   }
 
   /** A call that nobody awaits must not end the process by its error; whoever awaits it gets the error all the same. */
-  private reject(error: unknown): void {
+  private reject(reason: unknown): void {
     this.promise.catch(() => {});
-    this.rejectPromise(error);
+    this.rejectPromise(reason);
   }
 
   /** The run has left this process: what the call still does here is stopped, and its promise never ends. */
