@@ -20,7 +20,6 @@ const MOST_AGAIN = 3;
 const HAS_ITS_OWN_SERVER = '--testPathIgnorePatterns=/database-crash.spec';
 const deadline = Date.now() + Number(process.env.CI_TIME_LIMIT_S ?? 4200) * 1_000;
 const embeddedTests = process.env.CI_EMBEDDED_TESTS ?? ON_EVERY_DATABASE;
-const ON_EMBEDDED = { DATABASE_URL: '', TEST_DATABASE: 'embedded' };
 const folder = mkdtempSync(join(tmpdir(), 'ci-'));
 const passes = [];
 
@@ -32,16 +31,16 @@ console.log(
 );
 const started = Date.now();
 const onDatabase = databaseUrl ? { DATABASE_URL: databaseUrl } : {};
-await pass('check', ['run', 'check'], onDatabase);
+await pass('check', ['run', 'check'], 'test', onDatabase);
 const took = Date.now() - started;
 
 if (spawnSync('pgbouncer', ['--version']).status === 0)
-  await pass('pooler', ['run', 'test:pooler'], { ...onDatabase, TEST_POOLER: 'pgbouncer' });
+  await pass('pooler', ['run', 'test:pooler'], 'test:pooler', onDatabase);
 else console.log('The tests through a pooler are left out: PgBouncer is not installed here.');
 
 if (databaseUrl && embeddedTests !== 'none') {
   if (deadline - Date.now() > took)
-    await pass('embedded', ['run', 'test:embedded', '--', embeddedTests, HAS_ITS_OWN_SERVER], ON_EMBEDDED);
+    await pass('embedded', ['run', 'test:embedded', '--', embeddedTests, HAS_ITS_OWN_SERVER], 'test:embedded');
   else console.log(`The pass on the embedded database is left out: the first one took ${Math.round(took / 1_000)} s.`);
 }
 
@@ -49,7 +48,8 @@ rmSync(folder, { recursive: true });
 console.log(closingLine(passes.map(({ counts }) => counts)));
 process.exit(passes.every(({ ok }) => ok) ? 0 : 1);
 
-async function pass(name, args, env = {}) {
+/** `script` is what runs single files of its tests. */
+async function pass(name, args, script, env = {}) {
   const summaryFile = join(folder, name);
   const code = await npmUntilDeadline(args, { ...env, TEST_SUMMARY_FILE: summaryFile });
   const { failedFiles, ...counts } = readCounts(summaryFile);
@@ -58,7 +58,7 @@ async function pass(name, args, env = {}) {
 
   console.log(`Once more, alone:\n${failedFiles.join('\n')}`);
   const summaryAgain = join(folder, `${name}-again`);
-  const again = await npmUntilDeadline(['test', '--', '--runInBand', ...failedFiles], {
+  const again = await npmUntilDeadline(['run', script, '--', '--runInBand', ...failedFiles], {
     ...env,
     TEST_SUMMARY_FILE: summaryAgain,
   });
