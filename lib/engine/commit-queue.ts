@@ -1,5 +1,6 @@
 import type { Placement } from './new-run.js';
 import type { CommitResult, CommittedRun, RunWrite } from './run-write.js';
+import { hasMoved } from './run-end.js';
 import type { Store } from './store.js';
 import { rest } from './turn.js';
 import type { WriteBuffer, WriteResult, WriteSink } from './write-buffer.js';
@@ -11,8 +12,9 @@ const MOST_BYTES = 1_048_576;
 const SHARE = { least: 25, most: 100 };
 
 const NONE: ReadonlySet<string> = new Set();
+const NOBODY: ReadonlySet<WriteBuffer> = new Set();
 
-type Taken = NonNullable<ReturnType<WriteBuffer['take']>>;
+type Taken = NonNullable<ReturnType<WriteBuffer['take']>> & { buffer: WriteBuffer };
 
 /** What the queue needs of its worker. */
 export interface CommitQueueHost {
@@ -21,6 +23,8 @@ export interface CommitQueueHost {
   /** A commit is done; each write's own result has not been handed out yet. */
   beforeResults(writes: readonly RunWrite[], result: CommitResult): void;
   afterResults(writes: readonly RunWrite[], result: CommitResult): void;
+  /** The commit has failed: nothing of these writes was taken. */
+  failed(writes: readonly RunWrite[]): void;
   /** The stored form of an error. */
   failureOf(error: unknown): string;
   /** A write that the database takes in no form. */
@@ -37,6 +41,7 @@ export interface CommitQueueHost {
  * flight never touch the same run, so a wake-up is not told before the park that it belongs to; a write is given up only
  * when the database says that the run is no longer ours, or that what it says cannot be stored.
  * Writes that reach other runs go one by one, beside these, each in a transaction of its own.
+ * A parent that was told of its child's end writes in the same commit as that end, or after it, and never without it.
  */
 export class CommitQueue implements WriteSink {
   private waiting: WriteBuffer[] = [];
@@ -79,25 +84,23 @@ export class CommitQueue implements WriteSink {
 
   private takeBatch(): Taken[] {
     this.takeWithEffects();
-    const batch: Taken[] = [];
-    let bytes = 0;
+    const batch = new Batch(this.mostWrites);
     this.waiting = this.waiting.filter((buffer) => {
-      const isFull = batch.length === this.mostWrites || bytes >= MOST_BYTES;
-      if (isFull || this.isHeldUp(buffer)) return true;
-      const taken = buffer.take();
-      if (!taken) return false;
-      batch.push(taken);
-      bytes += sizeOf(taken.write);
+      if (batch.isFull || !this.mayJoin(batch, buffer)) return true;
+      if (buffer.putOff()) return false;
+      batch.take(buffer);
+      const { follower } = buffer;
+      if (follower && this.mayJoin(batch, follower)) batch.take(follower);
       return false;
     });
-    this.departs(batch);
-    return batch;
+    this.departs(batch.writes);
+    return batch.writes;
   }
 
   private takeWithEffects(): void {
     this.waiting = this.waiting.filter((buffer) => {
-      if (!buffer.next?.effects || this.isHeldUp(buffer)) return true;
-      const taken = buffer.take()!;
+      if (!buffer.next?.effects || this.isHeldUp(buffer, NOBODY)) return true;
+      const taken = { ...buffer.take()!, buffer };
       this.departs([taken]);
       this.withEffects.push(taken);
       return false;
@@ -115,8 +118,13 @@ export class CommitQueue implements WriteSink {
     void this.flush();
   }
 
-  private isHeldUp(buffer: WriteBuffer): boolean {
-    const { next } = buffer;
+  private mayJoin(batch: Batch, buffer: WriteBuffer): boolean {
+    return !buffer.next?.effects && !this.isHeldUp(buffer, batch.buffers);
+  }
+
+  private isHeldUp(buffer: WriteBuffer, taken: ReadonlySet<WriteBuffer>): boolean {
+    const { next, leaders } = buffer;
+    for (const leader of leaders) if (!taken.has(leader) || leader.leaders.size > 0) return true;
     return this.touched.size > 0 && next !== undefined && touchedBy(next).some((runId) => this.touched.has(runId));
   }
 
@@ -131,18 +139,24 @@ export class CommitQueue implements WriteSink {
 
   /** One write of the batch is at fault for what it says: alone, the others go through, and its run fails with the error. */
   private async isolate(batch: Taken[], error: unknown): Promise<void> {
+    this.host.failed(batch.map((taken) => taken.write));
+    for (const { write, buffer } of batch) {
+      buffer.follower?.breakOff(buffer);
+      write.toldParent = false;
+    }
     if (batch.length > 1) {
       for (const taken of batch) await this.commit([taken]);
       return;
     }
-    for (const { write, finish } of batch) {
+    for (const { write, buffer, finish } of batch) {
+      const failure = failedBy(write, this.host.failureOf(error));
       try {
-        const failure = failedBy(write, this.host.failureOf(error));
         this.handOut(
-          [{ write: failure, finish }],
+          [{ write: failure, buffer, finish }],
           await this.store.commit([failure], this.host.placementFor([failure])),
         );
       } catch (again) {
+        this.host.failed([failure]);
         this.host.lost(write, again);
         finish({ lost: true });
       }
@@ -166,9 +180,45 @@ export class CommitQueue implements WriteSink {
     const writes = batch.map((taken) => taken.write);
     const committed = new Map(result.runs.map((run) => [run.id, run]));
     const children = new Set(result.children.map((child) => child.id));
+    this.tellFollowers(batch, committed, result);
     this.host.beforeResults(writes, result);
     for (const { write, finish } of batch) finish(resultOf(write, committed.get(write.runId), children), write);
     this.host.afterResults(writes, result);
+  }
+
+  /** Whether the ends that parents were told of are kept, and the parents run by them: with a write of their own, or woken. */
+  private tellFollowers(batch: Taken[], committed: ReadonlyMap<string, CommittedRun>, { woken }: CommitResult): void {
+    for (const { write, buffer } of batch) {
+      const { follower } = buffer;
+      if (!follower) continue;
+      const run = committed.get(write.runId);
+      const wake = woken.find(({ id }) => id === follower.runId);
+      const goesOn = wake ? wake.status === 'running' && wake.epoch === follower.epoch : committed.has(follower.runId);
+      if (run && hasMoved(write.move!, run) && goesOn) follower.endKept(buffer);
+      else follower.breakOff(buffer);
+    }
+  }
+}
+
+/** What one commit takes. */
+class Batch {
+  readonly writes: Taken[] = [];
+  readonly buffers = new Set<WriteBuffer>();
+  private bytes = 0;
+
+  constructor(private readonly mostWrites: number) {}
+
+  get isFull(): boolean {
+    return this.writes.length >= this.mostWrites || this.bytes >= MOST_BYTES;
+  }
+
+  /** Nothing, when the buffer's write was taken before. */
+  take(buffer: WriteBuffer): void {
+    const taken = buffer.take();
+    if (!taken) return;
+    this.writes.push({ ...taken, buffer });
+    this.buffers.add(buffer);
+    this.bytes += sizeOf(taken.write);
   }
 }
 

@@ -207,7 +207,7 @@ export class Engine {
   /** The limits of a queue have changed: every worker looks at once. */
   queueChanged(queue: string): void {
     this.hints.gate(queue);
-    this.worker?.lookAgain();
+    this.worker?.noticeChanged(queue);
   }
 
   /** Tells other processes what they may want to look at, before this one ends. */
@@ -255,6 +255,7 @@ export class Engine {
   /** Pauses a run, and tells the worker that executes it. */
   async pause(runId: string): Promise<void> {
     const { status, workerId } = await this.setPaused(runId, true);
+    this.worker?.noticePaused(runId);
     if (status !== 'running' || workerId === null) return;
     if (workerId === this.worker?.id) this.worker.lookAgain();
     else this.hints.worker(workerId);

@@ -40,6 +40,12 @@ export interface ExecutionHost extends WriteSink {
   wake(execution: RunExecution): void;
   /** The run is paused and nothing of it is under way: it gives its slot up. */
   paused(execution: RunExecution): void;
+  /** The run has come to its end, and the write of it is under way: its parent may be told. */
+  ends(execution: RunExecution, end: RunEnd): void;
+  /** The end was not kept: the run goes on. */
+  endRefused(execution: RunExecution): void;
+  /** The run has left this process, with what it had not written; it is to be claimed anew. */
+  brokenOff(): void;
   /** The run has given its slot up (parked), or has left this process for good. */
   parked(execution: RunExecution): void;
   left(execution: RunExecution, end: RunEnd | undefined): void;

@@ -56,6 +56,11 @@ export class OutcomeDelivery {
     return this.ready.length === 0;
   }
 
+  /** One is being handed over, and there are more. */
+  get goesOn(): boolean {
+    return this.isUnderWay && !this.isEmpty;
+  }
+
   /** Nothing waits, and nothing is being handed over. */
   get isAtRest(): boolean {
     return this.isEmpty && !this.isUnderWay;

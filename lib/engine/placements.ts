@@ -29,15 +29,23 @@ export class Placements {
 
   /** Marks those of the new runs that can begin at once, and keeps slots for them. */
   forStarts(runs: readonly NewRun[]): Placement {
-    this.reserveFor(runs, 0);
+    for (const run of runs) {
+      run.eager = this.canBegin(run) && this.parts.runs.freeSlots > 0;
+      if (run.eager) this.parts.runs.reserve(1);
+    }
     return { ...this.common, resident: [] };
   }
 
   /** Of the children that these writes start; and the parked parents that go on in the slots of the children that end. */
   forWrites(writes: readonly RunWrite[]): Placement {
-    // A run that parks or ends leaves its slot to the children that start in the same commit.
-    const leaving = writes.filter(({ move }) => move !== null && move.to !== 'continued').length;
-    for (const write of writes) this.reserveFor(write.children, leaving);
+    const { runs } = this.parts;
+    runs.leave(leaving(writes));
+    for (const { children } of writes) {
+      for (const child of children) {
+        child.eager = this.canBegin(child) && runs.freeSlotsForChildren > 0;
+        if (child.eager) runs.reserveForChild();
+      }
+    }
     const resident = this.parts.takesRuns()
       ? writes.filter((write) => this.endsAndWakesResident(write)).map((write) => write.parentId!)
       : [];
@@ -47,7 +55,7 @@ export class Placements {
   /** Begins those of the reserved runs that the database gave to this worker. */
   takeOn(runs: readonly NewRun[], statusOf: (run: NewRun) => StartResult | undefined): void {
     for (const run of runs) {
-      if (run.eager) this.parts.runs.release(1);
+      if (run.eager) this.releaseSlotOf(run);
       const result = statusOf(run);
       if (!result?.started) continue;
       if (result.status === 'running' && run.eager) this.parts.takeOn(toClaimedRun(run, result));
@@ -56,8 +64,16 @@ export class Placements {
     }
   }
 
+  /** The database has taken nothing of these writes. */
+  withdraw(writes: readonly RunWrite[]): void {
+    const { runs } = this.parts;
+    runs.leave(-leaving(writes));
+    for (const { children } of writes) for (const child of children) if (child.eager) runs.releaseForChild();
+  }
+
   /** Begins those of the children that the database gave to this worker. */
   takeOnChildren(writes: readonly RunWrite[], { children, at }: CommitResult): void {
+    this.parts.runs.leave(-leaving(writes));
     const made = new Map(children.map((child) => [child.id, child]));
     for (const write of writes) {
       this.takeOn(write.children, (child) => {
@@ -71,12 +87,10 @@ export class Placements {
     return { workerId: this.parts.taker(), definitions: this.parts.registry.ids() };
   }
 
-  private reserveFor(newRuns: readonly NewRun[], slotsAboutToBeFree: number): void {
+  private releaseSlotOf({ parent }: NewRun): void {
     const { runs } = this.parts;
-    for (const run of newRuns) {
-      run.eager = this.canBegin(run) && runs.freeSlots + slotsAboutToBeFree > 0;
-      if (run.eager) runs.reserve(1);
-    }
+    if (parent) runs.releaseForChild();
+    else runs.release(1);
   }
 
   private canBegin(run: NewRun): boolean {
@@ -91,10 +105,14 @@ export class Placements {
     );
   }
 
-  /** The parent of a run that ends is parked here: it goes on in the slot that the child leaves. */
-  private endsAndWakesResident({ move, parentId }: RunWrite): boolean {
-    return (
-      parentId !== null && move !== null && move.to !== 'waiting' && this.parts.runs.findParked(parentId) !== undefined
-    );
+  /** The parent of a run that ends is parked here, or goes on already: in the slot that the child leaves. */
+  private endsAndWakesResident({ move, parentId, toldParent }: RunWrite): boolean {
+    if (parentId === null || move === null || move.to === 'waiting') return false;
+    return toldParent || this.parts.runs.findParked(parentId) !== undefined;
   }
+}
+
+/** How many of these runs park or end, and have not passed their slots on yet. */
+function leaving(writes: readonly RunWrite[]): number {
+  return writes.filter(({ move, toldParent }) => move !== null && move.to !== 'continued' && !toldParent).length;
 }

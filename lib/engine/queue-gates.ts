@@ -24,6 +24,8 @@ interface KnownGate extends Gate {
  */
 export class QueueGates {
   private gates = new Map<string, KnownGate>();
+  /** Queues whose limits have changed since the last look. */
+  private readonly unknown = new Set<string>();
   private readonly timer: DeadlineTimer;
 
   constructor(
@@ -34,12 +36,18 @@ export class QueueGates {
   }
 
   has(queue: string): boolean {
-    return this.gates.has(queue);
+    return this.gates.has(queue) || this.unknown.has(queue);
+  }
+
+  /** Its limits have changed: nothing begins on it before the next look tells what they are. */
+  changed(queue: string): void {
+    this.unknown.add(queue);
   }
 
   /** What the regular look has found. Returns whether anything can be claimed. */
   update(gates: readonly Gate[]): boolean {
     const known = this.gates;
+    this.unknown.clear();
     this.gates = new Map(gates.map((gate) => [gate.queue, { ...gate, gatedAt: known.get(gate.queue)?.gatedAt ?? 0 }]));
     return gates.some(({ ready }) => ready);
   }

@@ -129,6 +129,9 @@ class ReadOnlyHost implements ExecutionHost {
   signal = never;
   checkExists(): void {}
   wake(): void {}
+  ends(): void {}
+  endRefused(): void {}
+  brokenOff(): void {}
   parked(): void {}
   paused(): void {}
   left(): void {}

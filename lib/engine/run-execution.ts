@@ -39,7 +39,7 @@ import type { BufferedSignal } from './sent-signal.js';
 import type { RunEnd } from './store.js';
 import type { ObservedPass } from './telemetry.js';
 import { turn } from './turn.js';
-import { WriteBuffer, type WriteResult } from './write-buffer.js';
+import { WriteBuffer, type WriteResult, type WritingRun } from './write-buffer.js';
 
 /** A wait that ends sooner than this is sat out with the slot; parking would cost more. */
 const SHORTEST_PARK_MS = 200;
@@ -53,7 +53,7 @@ const SHORTEST_PARK_MS = 200;
  * macrotask turn. So replay, which feeds the recorded outcomes in that order, takes the code along the same path.
  * Dropping a run never resolves its promises, so no `catch` or `finally` of the user runs at a suspension.
  */
-export class RunExecution {
+export class RunExecution implements WritingRun {
   readonly clock: DatabaseClock;
   readonly serializer: PayloadSerializer;
   readonly history: History;
@@ -76,6 +76,8 @@ export class RunExecution {
   private readonly times = new DueTimes(this, this.pending);
   /** It is to be paused: outcomes are recorded, and not delivered any more. */
   private isPausing = false;
+  /** It was paused while it was parked. */
+  private isHeld = false;
   private isCheckScheduled = false;
   private activeBodies = 0;
   private signalBuffer: SignalBuffer | undefined;
@@ -97,7 +99,7 @@ export class RunExecution {
     this.source = new DeterministicSource(() => seedAfter(this.deliveredSeq, run));
     this.history = new History(recorded?.outcomes);
     this.children = new ChildLinks(this, recorded);
-    this.writes = new WriteBuffer(run, host, (result, write) => this.committed(result, write));
+    this.writes = new WriteBuffer(this, host);
     this.delivery = new OutcomeDelivery(this, this.writes);
     this.childStarts = new ChildStarts(this, this.writes);
     this.notes = new Notes(this, this.writes);
@@ -374,7 +376,8 @@ export class RunExecution {
    * A cancellation does not wait for the bodies, which get their AbortSignal: the next pass unwinds the run.
    */
   pause(): void {
-    if (this.isPausing || this.isOver || this.state === 'parked') return;
+    if (this.isPausing || this.isOver) return;
+    if (this.state === 'parked') return void (this.isHeld = true);
     this.isPausing = true;
     this.checkParkingSoon();
   }
@@ -429,6 +432,7 @@ export class RunExecution {
   /** The parked run has a slot again, under this epoch. */
   resume(claim: { epoch: number; cancel: CancelMark | null }): void {
     this.run.epoch = claim.epoch;
+    this.isHeld = false;
     this.observed?.resumes();
     this.state = 'live';
     this.patches?.writeRest();
@@ -437,6 +441,24 @@ export class RunExecution {
     this.times.check();
     this.delivery.goOn();
     this.checkParkingSoon();
+  }
+
+  // ---- the end of a child that executes here, told before it is committed
+
+  /**
+   * Whether it can go on by the end of a child before that is committed. Should the end not be kept, the code is begun anew: not
+   * where a step's body rests in a call, which would run again.
+   */
+  get mayFollow(): boolean {
+    if (this.state === 'live') return this.writes.mayFollowMore;
+    return this.state === 'parked' && !this.isHeld && this.delivery.isEmpty && this.nestedCalls.size === 0;
+  }
+
+  /** The child has come to that end, which its next write makes. */
+  follow(child: RunExecution, end: RunEnd): void {
+    this.writes.follow(child.writes);
+    if (this.state === 'parked') this.resume({ epoch: this.run.epoch, cancel: null });
+    this.childEnded(end);
   }
 
   /** When the parked run wakes by itself. */
@@ -526,7 +548,12 @@ export class RunExecution {
     this.leave(undefined);
   }
 
+  get isReceiving(): boolean {
+    return this.delivery.goesOn;
+  }
+
   delivered(): void {
+    this.writes.bringForward();
     this.checkParking();
   }
 
@@ -652,6 +679,8 @@ export class RunExecution {
       this.writes.addEffects((effects) => (effects.closesChildren = true));
     if (move.to !== 'blocked') this.ownInputs?.closeAll();
     this.writes.move(move);
+    const end = this.writes.isAlone && this.run.parentAwaits ? endOf(this.run, move) : undefined;
+    if (end) this.host.ends(this, end);
   }
 
   private dropPending(reason: string): void {
@@ -720,7 +749,7 @@ export class RunExecution {
 
   // ---- what became of a write
 
-  private committed(result: WriteResult, write: RunWrite): void {
+  committed(result: WriteResult, write: RunWrite): void {
     if (result.lost) return this.leave(undefined);
     this.host.committed(this, !write.move || hasMoved(write.move, result.run) ? write : { ...write, move: null });
     const { run } = result;
@@ -740,6 +769,7 @@ export class RunExecution {
   /** The write was kept, but its move was not: the run was cancelled before it. A look may have told us of that already. */
   private interrupted(mark: CancelMark): void {
     if (this.state === 'settled') {
+      this.host.endRefused(this);
       if (this.ending.hasReturned && this.ending.mayUndo) {
         this.state = 'live';
         return this.cancelSoon(mark);
@@ -771,6 +801,12 @@ export class RunExecution {
     this.touched(wakes);
     this.delivery.goOn();
     this.checkParkingSoon();
+  }
+
+  /** An end that the code was told of is not kept: the run is begun anew from what is recorded. */
+  brokenOff(): void {
+    this.leave(undefined);
+    this.host.brokenOff();
   }
 
   private leave(end: RunEnd | undefined): void {

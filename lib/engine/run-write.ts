@@ -34,6 +34,8 @@ export interface RunWrite {
   attributes: Attributes | null;
   /** Whether the run knows that it is being cancelled. One that does not cannot end, park or start children. */
   knowsCancel: boolean;
+  /** The parent has been told of the end that this write makes: its own next write counts on it. */
+  toldParent: boolean;
   effects: Effects | null;
 }
 

@@ -4,12 +4,17 @@ import type { RunExecution } from './run-execution.js';
 /**
  * The runs whose code is in the memory of a worker, and its slots. A run that executes has a slot; slots are also reserved for
  * runs that are on their way here. A parked run has none, and stays while there is room for it.
+ * A child may get the slot of a run whose park or end is being committed; nobody else, for a park can be refused.
  * Invariant: a run is executing or parked, never both.
  */
 export class RunsInMemory {
   private readonly executions = new Map<string, RunExecution>();
   private readonly parkedRuns: LRUCache<string, RunExecution>;
+  /** Those that have come to their end, and have passed their slots on. */
+  private readonly slotless = new Set<RunExecution>();
   private reserved = 0;
+  private reservedForChildren = 0;
+  private aboutToBeFree = 0;
 
   constructor(private readonly room: { concurrency: number; stickyRuns: number }) {
     this.parkedRuns = new LRUCache({
@@ -23,11 +28,29 @@ export class RunsInMemory {
   // ---- slots
 
   get freeSlots(): number {
-    return this.room.concurrency - this.executions.size - this.reserved;
+    return this.unusedSlots - this.reserved - Math.max(0, this.reservedForChildren - this.aboutToBeFree);
+  }
+
+  get freeSlotsForChildren(): number {
+    return this.unusedSlots - this.reserved - this.reservedForChildren + this.aboutToBeFree;
+  }
+
+  private get unusedSlots(): number {
+    return this.room.concurrency - (this.executions.size - this.slotless.size);
+  }
+
+  /** The run has come to its end, and another goes on in its slot. */
+  passSlotOn(execution: RunExecution): void {
+    this.slotless.add(execution);
+  }
+
+  /** It has not ended after all. */
+  takeSlotBack(execution: RunExecution): void {
+    this.slotless.delete(execution);
   }
 
   get hasReserved(): boolean {
-    return this.reserved > 0;
+    return this.reserved + this.reservedForChildren > 0;
   }
 
   reserve(slots: number): void {
@@ -36,6 +59,19 @@ export class RunsInMemory {
 
   release(slots: number): void {
     this.reserved -= slots;
+  }
+
+  reserveForChild(): void {
+    this.reservedForChildren++;
+  }
+
+  releaseForChild(): void {
+    this.reservedForChildren--;
+  }
+
+  /** So many runs more, or less, have a park or an end that is being committed. */
+  leave(delta: number): void {
+    this.aboutToBeFree += delta;
   }
 
   // ---- which runs are here
@@ -90,6 +126,7 @@ export class RunsInMemory {
   /** Unless a later pass over the same run has taken its place. */
   remove(execution: RunExecution): void {
     const { id } = execution.run;
+    this.slotless.delete(execution);
     if (this.executions.get(id) === execution) this.executions.delete(id);
     if (this.parkedRuns.peek(id) === execution) this.parkedRuns.delete(id);
   }
@@ -97,6 +134,7 @@ export class RunsInMemory {
   dropExecuting(reason: string): void {
     for (const execution of this.executions.values()) execution.drop(reason);
     this.executions.clear();
+    this.slotless.clear();
   }
 
   dropAll(reason: string): void {

@@ -34,6 +34,9 @@ interface PartsOfWorker {
   wakeTimer: WakeTimer;
   draining: Draining;
   isStopped(): boolean;
+  /** Whether a run of that queue that is parked here may go on. */
+  mayResume(queue: string): boolean;
+  lookForStrays(): void;
   slotFreed(queue: string): void;
   guard(work: () => Promise<void>): Promise<void>;
   guardRuns(work: () => Promise<void>): Promise<void>;
@@ -133,6 +136,27 @@ export class WorkerHost implements ExecutionHost {
     reportWrite(this.parts.events, execution.run, write, this.clock.now());
     this.telemetry?.recorded(execution.run, write.outcomes);
     this.own.draining.changed();
+  }
+
+  /** A parent that is parked here goes on in the slot of the child that ends. */
+  ends(execution: RunExecution, end: RunEnd): void {
+    const { runs, mayResume } = this.own;
+    const parent = runs.find(execution.run.parentId!);
+    if (!parent?.mayFollow || !mayResume(parent.run.queue)) return;
+    if (parent.isParked) {
+      runs.passSlotOn(execution);
+      runs.unpark(parent);
+    }
+    outside(() => parent.follow(execution, end));
+  }
+
+  /** The database may show it as running here. */
+  brokenOff(): void {
+    this.own.lookForStrays();
+  }
+
+  endRefused(execution: RunExecution): void {
+    this.own.runs.takeSlotBack(execution);
   }
 
   parked(execution: RunExecution): void {

@@ -157,6 +157,7 @@ export class Worker {
         this.placements.takeOnChildren(writes, result);
         notices.committed(result);
       },
+      failed: (writes) => this.placements.withdraw(writes),
       failureOf: (error) => serializer.encodeError(error),
       lost: (write, error) => this.lost(write, error),
     };
@@ -165,6 +166,11 @@ export class Worker {
     this.host = new WorkerHost(parts, {
       ...{ maxRecoveries, runs, lease, commits, heartbeats, signalLooks, notices, wakeTimer, draining },
       ...{ isStopped, slotFreed, guard, guardRuns },
+      mayResume: (queue) => this.takesRuns && !gates.has(queue),
+      lookForStrays: () => {
+        this.regularLook.trouble();
+        this.lookAgain();
+      },
     });
   }
 
@@ -298,6 +304,17 @@ export class Worker {
 
   noticeCancelled(result: CancelResult): void {
     this.notices.cancelled(result);
+  }
+
+  /** A run was paused in this process. */
+  noticePaused(runId: string): void {
+    this.runs.findParked(runId)?.pause();
+  }
+
+  /** The limits of a queue were changed in this process. */
+  noticeChanged(queue: string): void {
+    this.gates.changed(queue);
+    this.lookAgain();
   }
 
   /** A signal that was sent in this process. */

@@ -1,8 +1,16 @@
+import { performance } from 'node:perf_hooks';
 import type { ClaimedRun } from './claimed-run.js';
 import type { NewRun } from './new-run.js';
 import type { RecordedOutcome } from './recorded-run.js';
 import type { CommittedRun, Effects, Move, RunWrite } from './run-write.js';
 import type { Attributes } from './run.js';
+
+/** So many outcomes are worth a commit of their own; and so long the first of them may wait for the next. */
+const MANY_OUTCOMES = 100;
+const LONGEST_WAIT_MS = 20;
+
+/** Of how many ends a run is told before they are committed. */
+const MOST_LEADERS = 25;
 
 /** What became of a write: the run's row after it, or `lost` when another worker has the run now. */
 export type WriteResult = { lost: false; run: CommittedRun; refusedChildren: ReadonlySet<string> } | { lost: true };
@@ -13,12 +21,26 @@ export interface WriteSink {
   enqueue(buffer: WriteBuffer): void;
 }
 
+/** Whose writes they are. */
+export interface WritingRun {
+  readonly run: ClaimedRun;
+  /** Its code is given one outcome after the other, and more of them are at hand. */
+  readonly isReceiving: boolean;
+  committed(result: WriteResult, write: RunWrite): void;
+  /** What it has written last counts on the end of another run, and that was not kept. */
+  brokenOff(): void;
+}
+
 /**
  * The writes of one run, in order. What is added while nothing is taken becomes one write, so that an outcome and all
  * that the code does upon it, its end included, commit together.
  *
  * Invariant: at most one write of a run is in flight; `isDurable` says that none is open or in flight, which is the
  * barrier that a step body waits for.
+ *
+ * The end of a child may be told to its parent before it is committed (`follow`): what the parent does upon it then commits with
+ * it, or after it. Invariant: no write of a follower is kept without the ends that it follows. If one of them is
+ * not kept, nothing that the follower has done since is, and it is begun anew from what is recorded.
  */
 export class WriteBuffer {
   private pending: RunWrite | undefined;
@@ -28,15 +50,26 @@ export class WriteBuffer {
   private writeNo = 0;
   /** Set once the cancellation has been recorded; every later write says that it knows. */
   private cancelIsKnown = false;
+  private openedAt = 0;
+  private isPutOff = false;
+  private readonly followed = new Set<WriteBuffer>();
+  private parentTold: WriteBuffer | undefined;
 
   constructor(
-    private readonly run: ClaimedRun,
+    private readonly owner: WritingRun,
     private readonly sink: WriteSink,
-    private readonly onResult: (result: WriteResult, write: RunWrite) => void,
   ) {}
 
   get runId(): string {
     return this.run.id;
+  }
+
+  get epoch(): number {
+    return this.run.epoch;
+  }
+
+  private get run(): ClaimedRun {
+    return this.owner.run;
   }
 
   get isDurable(): boolean {
@@ -52,16 +85,19 @@ export class WriteBuffer {
   whenDurable(): Promise<void> {
     const listeners = this.pending ? this.listeners : this.inFlight;
     if (!listeners) return Promise.resolve();
+    this.bringForward();
     return new Promise((resolve) => listeners.push((result) => !result.lost && resolve()));
   }
 
-  /** Resolves when the write in flight has its result, whatever that is. */
+  /** Resolves when the write in flight, or the one that counts on ends which are not committed yet, has its result, whatever that is. */
   whenAnswered(): Promise<void> {
-    return new Promise((resolve) => (this.inFlight ? this.inFlight.push(() => resolve()) : resolve()));
+    const listeners = this.inFlight ?? (this.followed.size ? this.listeners : undefined);
+    return new Promise((resolve) => (listeners ? listeners.push(() => resolve()) : resolve()));
   }
 
   addOutcome(outcome: RecordedOutcome): void {
     this.open().outcomes.push(outcome);
+    if (this.isPutOff && !this.mayGrow) this.bringForward();
   }
 
   addChild(child: NewRun): void {
@@ -106,10 +142,85 @@ export class WriteBuffer {
     add(write.effects);
   }
 
+  // ---- an end that is told before it is committed
+
+  /** Those whose ends the run has been told of, and that are not committed yet. */
+  get leaders(): ReadonlySet<WriteBuffer> {
+    return this.followed;
+  }
+
+  /** Whether it may follow one more: not without end, for its own write waits for all of them. */
+  get mayFollowMore(): boolean {
+    const { size } = this.followed;
+    return size > 0 && size < MOST_LEADERS && this.isOpen && [...this.followed].every(({ isOpen }) => isOpen);
+  }
+
+  /** Who has been told of the end that the open write, or the one in flight, makes. */
+  get follower(): WriteBuffer | undefined {
+    return this.parentTold;
+  }
+
+  /** Whether nothing is in flight, and something is open. */
+  get isOpen(): boolean {
+    return this.pending !== undefined && !this.inFlight;
+  }
+
+  /** Whether what is open can be told of: it depends on no earlier write. */
+  get isAlone(): boolean {
+    return this.isOpen && !this.pending!.effects;
+  }
+
+  /** The run has been told of the end that the open write of that one makes. From now on it is not durable. */
+  follow(leader: WriteBuffer): void {
+    this.followed.add(leader);
+    leader.parentTold = this;
+    leader.pending!.toldParent = true;
+    this.open();
+  }
+
+  /** The end that the leader makes is committed. */
+  endKept(leader: WriteBuffer): void {
+    this.followed.delete(leader);
+  }
+
+  /** The end that the leader makes is not kept. */
+  breakOff(leader: WriteBuffer): void {
+    if (!this.followed.has(leader)) return;
+    this.followed.clear();
+    this.pending = undefined;
+    for (const listener of this.listeners.splice(0)) listener({ lost: true });
+    this.owner.brokenOff();
+  }
+
   /** Called with the result of the write that is open now. */
   onCommitted(listener: (result: WriteResult) => void): void {
     this.open();
+    this.bringForward();
     this.listeners.push(listener);
+  }
+
+  // ---- a run that receives many outcomes in a row writes them together
+
+  /** Whether the open write is about to grow, and is left until {@link bringForward}. Only one that nobody waits for. */
+  putOff(): boolean {
+    const { pending, listeners, followed, owner } = this;
+    const isWaitedFor = listeners.length + followed.size > 0 || pending?.move != null;
+    this.isPutOff = owner.isReceiving && !isWaitedFor && this.mayGrow;
+    return this.isPutOff;
+  }
+
+  private get mayGrow(): boolean {
+    const { pending, openedAt } = this;
+    return (
+      pending !== undefined && pending.outcomes.length < MANY_OUTCOMES && performance.now() - openedAt < LONGEST_WAIT_MS
+    );
+  }
+
+  /** All that was at hand has been received, or somebody waits: a write that was put off is to be committed. */
+  bringForward(): void {
+    if (!this.isPutOff) return;
+    this.isPutOff = false;
+    this.sink.enqueue(this);
   }
 
   /** The open write, to be committed now, or undefined while an earlier one is in flight. */
@@ -125,13 +236,16 @@ export class WriteBuffer {
 
   private finish(write: RunWrite, listeners: ((result: WriteResult) => void)[], result: WriteResult): void {
     this.inFlight = undefined;
+    this.parentTold = undefined;
+    if (result.lost) this.followed.clear();
     for (const listener of listeners) listener(result);
-    this.onResult(result, write);
+    this.owner.committed(result, write);
     if (!result.lost && this.pending) this.sink.enqueue(this);
   }
 
   private open(): RunWrite {
     if (!this.pending) {
+      this.openedAt = performance.now();
       this.pending = {
         runId: this.run.id,
         workflow: this.run.workflow,
@@ -145,6 +259,7 @@ export class WriteBuffer {
         state: undefined,
         attributes: null,
         knowsCancel: this.cancelIsKnown,
+        toldParent: false,
         effects: null,
       };
       if (!this.inFlight) this.sink.enqueue(this);

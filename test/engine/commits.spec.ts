@@ -11,6 +11,8 @@ let opened: EngineDatabase;
 
 useEngineDatabase((database) => (opened = database));
 
+afterEach(() => HeldRows.releaseAll());
+
 async function epochOf(runId: string): Promise<number> {
   const { rows } = await opened.sql.query<{ epoch: number }>('select epoch from orchestration.run where id = $1', [
     runId,
@@ -50,9 +52,13 @@ describe('the commits of a worker', () => {
     const runs = await app.orchestrator.startMany(Held, starts);
     await step.reached(250);
     const commits = await observeCommits(app);
+    const rows = await HeldRows.hold(opened.database, ...runs.map(({ id }) => id));
     step.open();
-    await Promise.all(runs.map((run) => run.result()));
+    await rows.untilWaiting(2);
 
+    expect(commits).toEqual({ sizes: [100, 100], mostAtOnce: 2 });
+    await rows.release();
+    await Promise.all(runs.map((run) => run.result()));
     expect(commits).toEqual({ sizes: [100, 100, 50], mostAtOnce: 2 });
   });
 

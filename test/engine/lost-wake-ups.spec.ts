@@ -21,6 +21,11 @@ const Calls = workflow('calls', ({ children }) =>
     children.call('echo', 'two', { queue: 'children' }),
   ]),
 );
+const Say = workflow<string, string>('say', ({ ctx }, word) => ctx.step('say', () => word));
+const CallsHere = workflow('calls here', async ({ ctx, children }) => {
+  const both = Promise.all([children.call(Say, 'one'), children.call(Say, 'two'), ctx.waitForSignal(Go)]);
+  return [...(await both), await children.call(Say, 'three')];
+});
 const Sleeps = workflow('sleeps', ({ ctx }) => ctx.sleep('1h').then(() => 'woke'));
 
 let database: TestDatabase;
@@ -31,7 +36,7 @@ let look: () => Promise<void>;
 
 beforeAll(async () => {
   database = await createTestDatabase();
-  const providers = [Waits, Calls, Sleeps];
+  const providers = [Waits, Calls, CallsHere, Say, Sleeps];
   app = await startApp({ database, providers, options: { worker: { ...HINTS_ONLY, queues: ['default'] } } });
   other = await startApp({ database, providers: [Echo], options: { worker: { ...HINTS_ONLY, queues: ['children'] } } });
   interleaving = await Interleaving.of(app, other);
@@ -43,6 +48,11 @@ afterAll(async () => {
   await closeApps();
   await database.drop();
 });
+
+async function activeChildrenOf(runId: string): Promise<number> {
+  const { items } = await app.orchestrator.listChildren(runId, { status: ['pending', 'running', 'waiting'] });
+  return items.length;
+}
 
 /** Each time in another order of all that the two processes send to the database, and of what they hear of it. */
 async function interleave(times: number, scenario: (seed: number) => Promise<void>): Promise<Set<string>> {
@@ -72,6 +82,30 @@ describe('In no order of a park and what happens meanwhile is a wake-up lost:', 
 
       expect(await run.result()).toEqual(['one', 'two']);
     });
+  });
+
+  it('the ends of children in this process, told before they are committed, and a signal from another', async () => {
+    await interleave(300, async () => {
+      const run = await app.orchestrator.start(CallsHere, undefined);
+      await other.orchestrator.signal(run.id, Go, 'there');
+
+      expect(await run.result()).toEqual(['one', 'two', 'there', 'three']);
+    });
+  });
+
+  it('the end of a child in this process, told before it is committed, and the cancellation of its parent', async () => {
+    const left: string[] = [];
+    await interleave(150, async () => {
+      const run = await app.orchestrator.start(CallsHere, undefined);
+      const result = run.result();
+      result.catch(() => {});
+      await other.orchestrator.cancel(run.id);
+
+      await expect(result).rejects.toMatchObject({ code: 'RUN_CANCELLED' });
+      left.push(run.id);
+    });
+    for (const id of left)
+      await until(`the children of ${id} have ended`, async () => (await activeChildrenOf(id)) === 0);
   });
 
   it('a timer that comes due', async () => {

@@ -130,9 +130,8 @@ describe.each([
     const large = await counted(() => orchestrator.execute(workflow, 2_000));
 
     expect(Math.max(small.passes, large.passes)).toBeLessThanOrEqual(3);
-    // The same for each child: how many of them come together in a statement depends on how fast the machine is.
-    expectWithin(small, { commits: 130, statements: 130 });
-    expectWithin(large, { commits: 260, statements: 260 });
+    expectWithin(small, { commits: 45, statements: 45 });
+    expectWithin(large, { commits: 90, statements: 90 });
   });
 });
 

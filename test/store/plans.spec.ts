@@ -44,7 +44,15 @@ const parked = id(RUNS.waiting);
 
 const write = {
   ...{ id: running[0], epoch: 1, write_no: 1, move: 'completed', output: '1', error: null, wake_at: null },
-  ...{ waiting_for: null, seen_wakes: 0, knows_cancel: false, has_state: false, state: null, attributes: null },
+  ...{
+    waiting_for: null,
+    seen_wakes: 0,
+    knows_cancel: false,
+    told_parent: false,
+    has_state: false,
+    state: null,
+    attributes: null,
+  },
 };
 const outcome = {
   ...{ run_id: running[0], seq: 9, kind: 'step', scope: '', name: 's', ordinal: 1, status: 'completed', digest: 'd' },

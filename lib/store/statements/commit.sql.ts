@@ -14,6 +14,7 @@ export const WRITES = new RowSet({
   waiting_for: 'text',
   seen_wakes: 'int',
   knows_cancel: 'bool',
+  told_parent: 'bool',
   has_state: 'bool',
   state: 'text',
   attributes: 'text',
@@ -120,11 +121,15 @@ where watched
  *
  * locked: every run that is written or that the end of one may wake, in the order of ids everywhere, so that commits do
  *   not deadlock with each other; and their latest versions, which a plain read under READ COMMITTED does not give.
+ * broken_off: parents that were told of an end which this statement does not make, see below.
  * owned: the writes under a current epoch. `applied`: this write was committed before and its reply was lost, or it arrives a second
  *   time, long after, from a connection that had been given up.
  *   `interrupted`: the run is being cancelled and does not know it yet; its outcomes are kept, but it cannot end or park.
  *   Known or not, a run that is being cancelled starts no children, save in a shield: the cancellation would miss them.
- * wake: whom the ends of runs wake. The row is touched whatever its status, so that no wake-up is lost to a park. Who
+ *   `resumes`: a parked parent in the memory of this worker was told of its child's end before that is committed (`told_parent`), and
+ *   what it did upon it is written here. It is kept only with that end, and when nothing else has woken or paused the parent: then
+ *   the parent runs again, or moves on from there.
+ * wake: whom the ends of runs wake. A parent whose write here counts on the end is not. The row is touched whatever its status, so that no wake-up is lost to a park. Who
  *   watches a run may have begun to while this statement waited for that run's lock; plain reads and updates of this
  *   statement would not see it, so those are functions (see the migration).
  * change: a run may be written and woken in one statement, and PostgreSQL updates a row once at most; so both are joined.
@@ -148,18 +153,37 @@ with locked as (
   join @schema.run r on r.id = w.id
   order by r.id
   for no key update of r
-),
-judged as (
+),${children.asked}${aliveWorker(workerId, `(${children.needWorker}cardinality(${residents}::uuid[]) > 0)`)},
+candidate as (
   select *,
-    epoch is not null and epoch = stored_epoch and (status = 'running' or stored_write_no = write_no) as is_owned,
+    epoch is not null and epoch = stored_epoch as has_epoch,
+    status = 'running' or stored_write_no = write_no as is_at_hand,
+    status = 'waiting'
+      and id = any(${residents}::uuid[])
+      and worker_id in (select id from alive)
+      and not paused
+      and queue not in (${GATED_QUEUES}) as may_resume,
     coalesce(stored_write_no >= write_no, false) as applied,
     cancel_requested_at is not null and not knows_cancel as interrupted
   from locked
 ),
+broken_off as (
+  select waiting_parent as id
+  from candidate
+  where told_parent
+    and waiting_parent is not null
+    and not coalesce(has_epoch and is_at_hand and not interrupted, false)
+),
+judged as (
+  select *,
+    has_epoch and (is_at_hand or may_resume) and id not in (select id from broken_off) as is_owned,
+    status = 'waiting' as is_parked
+  from candidate
+),
 owned as (
   select * from judged where is_owned
 ),
-${recorded(outcomesAt)},${children.asked}${aliveWorker(workerId, `(${children.needWorker}cardinality(${residents}::uuid[]) > 0)`)},${children.made}
+${recorded(outcomesAt)},${children.made}
 ended as (
   select * from owned
   where move in ('completed', 'failed', 'cancelled')
@@ -167,7 +191,10 @@ ended as (
     and not applied
 ),
 wake as (
-  select waiting_parent as id from ended where waiting_parent is not null
+  select waiting_parent as id
+  from ended
+  where waiting_parent is not null
+    and not (told_parent and waiting_parent in (select id from owned))
   union
   select watcher.id from ended cross join lateral @schema.watchers_of(ended.id) as watcher(id) where ended.watched
 ),
@@ -176,14 +203,11 @@ change as materialized (
     case
       when j.moves and j.move in ('completed', 'failed', 'cancelled', 'blocked') and not j.interrupted then j.move
       when j.moves and j.move = 'waiting' and not j.interrupted and not j.woken and j.wakes = j.seen_wakes then 'waiting'
-      when not j.moves and j.status = 'waiting' then
-        case
-          when j.id = any(${residents}::uuid[]) and j.worker_id in (select id from alive) and not j.paused and j.queue not in (${GATED_QUEUES}) then 'running'
-          else 'pending'
-        end
+      when j.moves and j.is_parked then 'running'
+      when j.is_parked then case when j.may_resume and j.epoch is null then 'running' else 'pending' end
     end as next_status
   from (
-    select *, is_owned and not applied and (move is not null or has_state or attributes is not null) as moves,
+    select *, is_owned and not applied and (is_parked or move is not null or has_state or attributes is not null) as moves,
       id in (select id from wake) as woken
     from judged
   ) j
