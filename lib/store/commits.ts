@@ -72,7 +72,7 @@ export class Commits {
 
     const children = writes.flatMap((write) => write.children.map((child) => childToRow(child, this.serializer)));
     return run(children.length ? this.sql.commitWithChildren : this.sql.commitWrites, [
-      ...WRITES.parameters([...writes.map(writeToRow), ...parentsToWake(writes).map(toBeWokenRow)]),
+      ...WRITES.parameters([...toRows(writes), ...parentsToWake(writes).map(toBeWokenRow)]),
       ...outcomes,
       placement.workerId ?? null,
       placement.resident,
@@ -139,6 +139,15 @@ export class Commits {
     const next = { ...facts, workerId: worker_id, startedAt: started_at };
     result.runs = [{ id: runId, status: 'running', wakes: row.wakes, cancel: null, watched: false, next }];
   }
+}
+
+function toRows(writes: readonly RunWrite[]) {
+  let position = 1;
+  return writes.map((write) => {
+    const row = writeToRow(write, position);
+    position += write.outcomes.length;
+    return row;
+  });
 }
 
 /** Leaves the row of its run as it is. */

@@ -85,14 +85,21 @@ export function childToRow(child: NewRun, serializer: PayloadSerializer) {
   };
 }
 
-export function writeToRow(write: RunWrite) {
+/** An output that is an outcome's as well is sent once, if it is no shorter. */
+const SHORTEST_SHARED_OUTPUT = 1_024;
+
+/** `firstOutcome`: the position, from 1, of the first outcome of the write among those of the statement. */
+export function writeToRow(write: RunWrite, firstOutcome: number) {
   const { move } = write;
+  const output = move?.to === 'completed' ? move.output : null;
+  const shared = output && output.length >= SHORTEST_SHARED_OUTPUT ? sharedOutcome(write, output) : -1;
   return {
     id: write.runId,
     epoch: write.epoch,
     write_no: write.writeNo,
     move: move?.to ?? null,
-    output: move?.to === 'completed' ? move.output : null,
+    output: shared < 0 ? output : null,
+    output_at: shared < 0 ? null : firstOutcome + shared,
     error: move && 'error' in move ? move.error : null,
     wake_at: move?.to === 'waiting' ? move.wakeAt : null,
     waiting_for: move?.to === 'waiting' ? move.waitingFor : null,
@@ -103,6 +110,10 @@ export function writeToRow(write: RunWrite) {
     state: write.state ?? null,
     attributes: attributesToRow(write.attributes),
   };
+}
+
+function sharedOutcome({ outcomes }: RunWrite, output: string): number {
+  return outcomes.findIndex((outcome) => outcome.output === output);
 }
 
 /** A write that only records outcomes. */
@@ -118,6 +129,7 @@ export function toBeWokenRow(id: string) {
     write_no: null,
     move: null,
     output: null,
+    output_at: null,
     error: null,
     wake_at: null,
     waiting_for: null,

@@ -1,9 +1,11 @@
 import type { Store } from '../../lib/engine/store.js';
+import { ArrayParameter } from '../../lib/store/array-parameter.js';
 import type { EngineHost } from '../../lib/nest/engine-host.js';
 import { startApp, type TestApp } from '../support/app.js';
 import { Barrier } from '../support/barrier.js';
 import { type EngineDatabase, useEngineDatabase } from '../support/engine-database.js';
 import { HeldRows } from '../support/held-rows.js';
+import { measure } from '../support/statements.js';
 import { until } from '../support/until.js';
 import { workflow } from '../support/workflow.js';
 
@@ -62,6 +64,38 @@ describe('the commits of a worker', () => {
     expect(commits).toEqual({ sizes: [100, 100, 50], mostAtOnce: 2 });
   });
 
+  it('a long result that a step has given as well is sent once, and kept for both', async () => {
+    const text = (length: number) => '¡"\\'.repeat(length / 4).padEnd(length, '.');
+    const step = new Barrier();
+    const Long = workflow<{ length: number; isChanged: boolean }>('long', async ({ ctx }, { length, isChanged }) => {
+      await ctx.step('before', () => text(length - 1));
+      const last = await ctx.step('last', () => step.pass().then(() => text(length)));
+      return isChanged ? `${last}!` : last;
+    });
+    const app = await startApp({ database: opened.database, providers: [Long] });
+    const runs = await app.orchestrator.startMany(
+      Long,
+      [100, 5_000, 200_000].flatMap((length) => [false, true].map((isChanged) => ({ input: { length, isChanged } }))),
+    );
+    await step.reached(6);
+    const { sent } = await measure(opened.database, () => {
+      step.open();
+      return Promise.all(runs.map((run) => run.result()));
+    });
+
+    for (const [index, length] of [100, 5_000, 200_000].entries()) {
+      expect(await runs[2 * index]!.result()).toBe(text(length));
+      expect(await runs[2 * index + 1]!.result()).toBe(`${text(length)}!`);
+    }
+    const { rows } = await opened.sql.query<{ isShared: boolean }>(
+      `select r.output = h.output as "isShared" from orchestration.run r
+       join orchestration.history h on h.run_id = r.id and h.seq = 2 order by r.id`,
+    );
+    expect(rows.map(({ isShared }) => isShared)).toEqual([true, false, true, false, true, false]);
+    const longest = sent.flatMap(({ values }) => values.flatMap(textsIn)).filter((value) => value.length > 200_000);
+    expect(longest).toHaveLength(3);
+  });
+
   it('a claim that is answered before the park it follows goes on with the same code', async () => {
     let passes = 0;
     const Sleeper = workflow('sleeper', async ({ ctx }) => {
@@ -105,6 +139,10 @@ describe('the commits of a worker', () => {
     expect(await parent.result()).toEqual([1, 2]);
   });
 });
+
+function textsIn(parameter: unknown): string[] {
+  return parameter instanceof ArrayParameter ? parameter.values.filter((value) => typeof value === 'string') : [];
+}
 
 async function engineOf(app: TestApp) {
   return app.context.get<EngineHost>('EngineHost:', { strict: false }).engine();

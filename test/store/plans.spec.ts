@@ -48,7 +48,7 @@ const write = {
     waiting_for: null,
     seen_wakes: 0,
     knows_cancel: false,
-    told_parent: false,
+    told_parent: false, output_at: null,
     has_state: false,
     state: null,
     attributes: null,

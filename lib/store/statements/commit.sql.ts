@@ -3,22 +3,26 @@ import { aliveWorker, BEGINS, headOfQueues } from './start.sql.js';
 import { GATED_QUEUES } from './statement.js';
 
 /** The writes, and with `epoch` null the runs that the end of one may wake. */
-export const WRITES = new RowSet({
-  id: 'uuid',
-  epoch: 'int',
-  write_no: 'int',
-  move: 'text',
-  output: 'text',
-  error: 'text',
-  wake_at: 'float8',
-  waiting_for: 'text',
-  seen_wakes: 'int',
-  knows_cancel: 'bool',
-  told_parent: 'bool',
-  has_state: 'bool',
-  state: 'text',
-  attributes: 'text',
-});
+export const WRITES = new RowSet(
+  {
+    id: 'uuid',
+    epoch: 'int',
+    write_no: 'int',
+    move: 'text',
+    output: 'text',
+    output_at: 'int',
+    error: 'text',
+    wake_at: 'float8',
+    waiting_for: 'text',
+    seen_wakes: 'int',
+    knows_cancel: 'bool',
+    told_parent: 'bool',
+    has_state: 'bool',
+    state: 'text',
+    attributes: 'text',
+  },
+  ['output', 'error', 'waiting_for'],
+);
 
 /** Writes that leave their runs' rows as they are. */
 export const RECORDERS = new RowSet({ id: 'uuid', epoch: 'int', seen_wakes: 'int' });
@@ -76,6 +80,12 @@ const [workerId, residents] = [`$${after}`, `$${after + 1}`];
 const childrenAt = after + 2;
 const childIds = `$${childrenAt}`;
 const definitions = `$${childrenAt + CHILDREN.width}`;
+
+/** The output of a run whose last outcome has it, too: the `output_at`-th of the outcomes. */
+const outcomeOutput = `(${OUTCOMES.array('output', outcomesAt)})[c.output_at]`;
+
+/** What the writes say of a run that changes. */
+const kept = (column: 'output' | 'error' | 'waiting_for') => WRITES.keptAt(column, 'c', 1);
 
 /** The outcomes of the runs that are owned. */
 const recorded = (first: number) => `recorded as (
@@ -218,11 +228,11 @@ changed as (
   set status = coalesce(c.next_status, r.status),
     ready_at = case when c.next_status = 'pending' then @schema.engine_now() else r.ready_at end,
     wake_at = case when c.next_status = 'waiting' then to_timestamp(c.wake_at / 1000) when c.next_status is null then r.wake_at end,
-    waiting_for = case when c.next_status = 'waiting' then c.waiting_for when c.next_status is null then r.waiting_for end,
+    waiting_for = case when c.next_status = 'waiting' then ${kept('waiting_for')} when c.next_status is null then r.waiting_for end,
     wakes = r.wakes + c.woken::int,
     write_no = case when c.moves then c.write_no else r.write_no end,
-    output = case when c.next_status = 'completed' then c.output else r.output end,
-    error = case when c.next_status in ('failed', 'cancelled', 'blocked') then c.error else r.error end,
+    output = case when c.next_status = 'completed' then coalesce(${outcomeOutput}, ${kept('output')}) else r.output end,
+    error = case when c.next_status in ('failed', 'cancelled', 'blocked') then ${kept('error')} else r.error end,
     state = case when c.sets_state then c.state else r.state end,
     attributes = case when c.new_attributes is null then r.attributes else coalesce(r.attributes, '{}') || c.new_attributes::jsonb end,
     worker_id = case when c.next_status in ('completed', 'failed', 'cancelled', 'blocked') then null else r.worker_id end,

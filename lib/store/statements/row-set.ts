@@ -4,10 +4,17 @@ import { ArrayParameter, type ColumnType } from '../array-parameter.js';
  * Rows that a statement takes as one array for each column: `unnest($1::uuid[], $2::text[], …) as r(id, name, …)`. The
  * text of such a statement is the same for one row and for a thousand, so it is prepared once.
  */
-export class RowSet<Column extends string> {
+export class RowSet<Column extends string, Kept extends Column = never> {
   readonly names: readonly Column[];
 
-  constructor(private readonly columns: Record<Column, ColumnType>) {
+  /**
+   * @param kept columns that the rows leave out, and only tell by their `position`: see {@link keptAt}. For payloads that a
+   * statement needs once, at its end: on the way there, each of its parts would copy them.
+   */
+  constructor(
+    private readonly columns: Record<Column, ColumnType>,
+    private readonly kept: readonly Kept[] = [],
+  ) {
     this.names = Object.keys(columns) as Column[];
   }
 
@@ -22,11 +29,26 @@ export class RowSet<Column extends string> {
    * for the statement of the group commit that takes longer than executing it.
    */
   unnest(alias: string, first: number): string {
-    const arrays = this.names.map((name, index) => {
-      const array = `$${first + index}::${this.columns[name]}[]`;
-      return index === 0 ? `(select ${array})` : array;
-    });
-    return `unnest(${arrays.join(', ')}) as ${alias}(${this.names.join(', ')})`;
+    const names = this.names.filter((name) => !this.isKept(name));
+    const arrays = names.map((name, index) =>
+      index === 0 ? `(select ${this.array(name, first)})` : this.array(name, first),
+    );
+    const [ordinality, position] = this.kept.length ? [' with ordinality', ', position'] : ['', ''];
+    return `unnest(${arrays.join(', ')})${ordinality} as ${alias}(${names.join(', ')}${position})`;
+  }
+
+  /** A kept column of the row of that alias. Finding it takes time in proportion to its position. */
+  keptAt(name: Kept, alias: string, first: number): string {
+    return `(${this.array(name, first)})[${alias}.position::int]`;
+  }
+
+  private isKept(name: Column): boolean {
+    return this.kept.includes(name as Kept);
+  }
+
+  /** The parameter of a column. */
+  array(name: Column, first: number): string {
+    return `$${first + this.names.indexOf(name)}::${this.columns[name]}[]`;
   }
 
   /** The parameters for these rows. */
