@@ -8,6 +8,8 @@ import { rewindRun } from '../support/rewind.js';
 import { until } from '../support/until.js';
 import { workflow } from '../support/workflow.js';
 
+/** On a machine that is slow. A lost wake-up is told sooner: by the interleaving, when nothing happens any more. */
+const PATIENCE_MS = 180_000;
 /** A wake-up that is lost stays lost: the regular look is out of the way. */
 const HINTS_ONLY = { pollInterval: '1m', lease: '1000d' } as const;
 const HOUR_MS = 3_600_000;
@@ -74,7 +76,7 @@ describe('In no order of a park and what happens meanwhile is a wake-up lost:', 
     });
 
     expect(orders.size).toBeGreaterThan(400);
-  });
+  }, PATIENCE_MS);
 
   it('the ends of two children in another process', async () => {
     await interleave(150, async () => {
@@ -91,7 +93,7 @@ describe('In no order of a park and what happens meanwhile is a wake-up lost:', 
 
       expect(await run.result()).toEqual(['one', 'two', 'there', 'three']);
     });
-  });
+  }, PATIENCE_MS);
 
   it('the end of a child in this process, told before it is committed, and the cancellation of its parent', async () => {
     const left: string[] = [];

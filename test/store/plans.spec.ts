@@ -48,7 +48,8 @@ const write = {
     waiting_for: null,
     seen_wakes: 0,
     knows_cancel: false,
-    told_parent: false, output_at: null,
+    told_parent: false,
+    output_at: null,
     has_state: false,
     state: null,
     attributes: null,
@@ -316,6 +317,22 @@ describe('A list on a large table', () => {
       expect(plan!.nodes.map((node) => node['Node Type'])).not.toContain('Seq Scan');
       expect(plan!.blocks).toBeLessThanOrEqual(51 * READ);
     }
+  });
+
+  it('by attributes that few runs have reads those, and by frequent ones a page', async () => {
+    await large.client.query(
+      `update orchestration.run set attributes = jsonb_build_object('order', id::text, 'city', 'Oslo') where id < $1`,
+      [id(20_001)],
+    );
+    await large.client.query('vacuum analyze orchestration.run');
+    const [rare] = await plansOf(() => orchestrator.list({ attributes: { order: id(7) } }));
+    const [frequent] = await plansOf(() => orchestrator.list({ attributes: { city: 'Oslo' }, cursor: id(20_001) }));
+
+    expect(rare!.nodes.map((node) => node['Index Name'])).toContain('run_attributes');
+    expect(rare!.blocks).toBeLessThanOrEqual(20);
+    expect(frequent!.blocks).toBeLessThanOrEqual(51 * READ);
+    await large.client.query('update orchestration.run set attributes = null where attributes is not null');
+    await large.client.query('vacuum analyze orchestration.run');
   });
 
   it.each<[string, Parameters<Orchestrator['list']>[0], number]>([

@@ -11,6 +11,7 @@ import type { Attributes, CompensationStatus, RunStatus } from '../../engine/run
 @Index('run_woken', { synchronize: false })
 @Index('run_turn', { synchronize: false })
 @Index('run_tenant', ['tenant', 'id'], { where: 'tenant IS NOT NULL' })
+@Index('run_attributes', { synchronize: false })
 @Index('run_timer', ['wakeAt'], { where: 'wake_at IS NOT NULL' })
 @Index('run_worker', ['workerId'], { where: 'worker_id IS NOT NULL' })
 @Index('run_finished', ['workflow', 'status', 'finishedAt', 'id'], {

@@ -115,6 +115,8 @@ export const UP = [
   `create index run_woken on @schema.run (queue, ${RUN_URGENCY}, id) where gated and ready_at is not null and not paused and started_at is not null`,
   `create index run_turn on @schema.run (queue, tenant, ${RUN_URGENCY}, id) where gated and ready_at is not null and not paused`,
   `create index run_tenant on @schema.run (tenant, id) where tenant is not null`,
+  // Only runs that have attributes write it. Without `fastupdate`, since a list would walk what is not merged yet.
+  `create index run_attributes on @schema.run using gin (attributes jsonb_path_ops) with (fastupdate = off) where attributes is not null`,
   `create index run_timer on @schema.run (wake_at) where wake_at is not null`,
   `create index run_worker on @schema.run (worker_id) where worker_id is not null`,
   // Serves retention: only finished roots are in it, and only their end writes it.
