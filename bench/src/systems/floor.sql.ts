@@ -40,30 +40,43 @@ set status = 'waiting', write_no = 1, waiting_for = '[{"kind":"child"}]'
 from new_child c
 where r.id = c.parent_id`;
 
-/** The last outcome, the end, and the wake-up of the parent. Takes: run ids, seqs, kinds, names, child ids, outputs, parent ids. */
+const outcomeColumns =
+  'run_id, seq, kind, scope, name, ordinal, status, digest, output, attempts, after_seq, started_at, finished_at, child_id';
+
+const endOf = (id: string) => `update orchestration.run r
+set status = 'completed', write_no = r.write_no + 1, output = w.output, waiting_for = null, worker_id = null, finished_at = now()
+from written w
+where r.id = w.${id}`;
+
+/** The last outcomes of runs, and their ends. Takes: run ids, seqs, outputs. */
 const end = `
 with written as (
-  select *
-  from unnest((select $1::uuid[]), $2::int[], $3::text[], $4::text[], $5::uuid[], $6::text[], $7::uuid[])
-    as w(id, seq, kind, name, child_id, output, parent_id)
+  select * from unnest((select $1::uuid[]), $2::int[], $3::text[]) as w(id, seq, output)
 ),
 outcome as (
-  insert into orchestration.history (
-    run_id, seq, kind, scope, name, ordinal, status, digest, output, attempts, after_seq, started_at, finished_at, child_id
-  )
-  select id, seq, kind, '', name, 1, 'completed', ${digest}, output, 1, seq - 1, now(), now(), child_id
+  insert into orchestration.history (${outcomeColumns})
+  select id, seq, 'step', '', 'work', seq, 'completed', ${digest}, output, 1, seq - 1, now(), now(), null
+  from written
+)
+${endOf('id')}`;
+
+/** A child ends, and its parent by that. Takes: child ids, parent ids, outputs. */
+const endBoth = `
+with written as (
+  select * from unnest((select $1::uuid[]), $2::uuid[], $3::text[]) as w(id, parent_id, output)
+),
+outcome as (
+  insert into orchestration.history (${outcomeColumns})
+  select id, 1, 'step', '', 'work', 1, 'completed', ${digest}, output, 1, 0, now(), now(), null::uuid
+  from written
+  union all
+  select parent_id, 1, 'child', '', 'one-step#1', 1, 'completed', ${digest}, output, 1, 0, now(), now(), id
   from written
 ),
-woken as (
-  update orchestration.run r
-  set status = 'running', wakes = r.wakes + 1, waiting_for = null
-  from written w
-  where r.id = w.parent_id
+parent as (
+  ${endOf('parent_id')}
 )
-update orchestration.run r
-set status = 'completed', write_no = r.write_no + 1, output = w.output, worker_id = null, finished_at = now()
-from written w
-where r.id = w.id`;
+${endOf('id')}`;
 
 const named = (name: string, text: string) => ({ name, text });
 
@@ -72,4 +85,5 @@ export const floorStatements = {
   record: named('record', record),
   callChild: named('callChild', callChild),
   end: named('end', end),
+  endBoth: named('endBoth', endBoth),
 };
