@@ -67,16 +67,23 @@ async function interleave(times: number, scenario: (seed: number) => Promise<voi
 }
 
 describe('In no order of a park and what happens meanwhile is a wake-up lost:', () => {
-  it('54. two signals from two processes, 500 interleavings', async () => {
-    const orders = await interleave(500, async () => {
-      const run = await app.orchestrator.start(Waits, undefined);
-      await Promise.all([app.orchestrator.signal(run.id, Go, 'here'), other.orchestrator.signal(run.id, Go, 'there')]);
+  it(
+    '54. two signals from two processes, 500 interleavings',
+    async () => {
+      const orders = await interleave(500, async () => {
+        const run = await app.orchestrator.start(Waits, undefined);
+        await Promise.all([
+          app.orchestrator.signal(run.id, Go, 'here'),
+          other.orchestrator.signal(run.id, Go, 'there'),
+        ]);
 
-      expect((await run.result()).toSorted()).toEqual(['here', 'there']);
-    });
+        expect((await run.result()).toSorted()).toEqual(['here', 'there']);
+      });
 
-    expect(orders.size).toBeGreaterThan(400);
-  }, PATIENCE_MS);
+      expect(orders.size).toBeGreaterThan(400);
+    },
+    PATIENCE_MS,
+  );
 
   it('the ends of two children in another process', async () => {
     await interleave(150, async () => {
@@ -86,14 +93,18 @@ describe('In no order of a park and what happens meanwhile is a wake-up lost:', 
     });
   });
 
-  it('the ends of children in this process, told before they are committed, and a signal from another', async () => {
-    await interleave(300, async () => {
-      const run = await app.orchestrator.start(CallsHere, undefined);
-      await other.orchestrator.signal(run.id, Go, 'there');
+  it(
+    'the ends of children in this process, told before they are committed, and a signal from another',
+    async () => {
+      await interleave(300, async () => {
+        const run = await app.orchestrator.start(CallsHere, undefined);
+        await other.orchestrator.signal(run.id, Go, 'there');
 
-      expect(await run.result()).toEqual(['one', 'two', 'there', 'three']);
-    });
-  }, PATIENCE_MS);
+        expect(await run.result()).toEqual(['one', 'two', 'there', 'three']);
+      });
+    },
+    PATIENCE_MS,
+  );
 
   it('the end of a child in this process, told before it is committed, and the cancellation of its parent', async () => {
     const left: string[] = [];
