@@ -11,6 +11,7 @@ export class HintBuffer {
   private readonly gates = new Set<string>();
   private isScheduled = false;
   private lastSentAt = 0;
+  private sent: Promise<unknown> = Promise.resolve();
 
   constructor(private readonly channel: Pick<HintChannel, 'announce'>) {}
 
@@ -34,7 +35,13 @@ export class HintBuffer {
     this.sendSoon();
   }
 
+  /** Resolves when all that was to be told is told, also what is on its way already: after that, the process may end. */
   async flush(): Promise<void> {
+    this.send();
+    await this.sent;
+  }
+
+  private send(): void {
     this.isScheduled = false;
     const sets = [this.queues, this.workers, this.endedRuns, this.gates];
     if (sets.every((set) => set.size === 0)) return;
@@ -42,14 +49,14 @@ export class HintBuffer {
     const hints: Hints = { queues, workers, ended, gates };
     for (const set of sets) set.clear();
     this.lastSentAt = Date.now();
-    await this.channel.announce(hints);
+    this.sent = Promise.all([this.sent, this.channel.announce(hints)]);
   }
 
   private sendSoon(): void {
     if (this.isScheduled) return;
     this.isScheduled = true;
     const wait = this.lastSentAt + INTERVAL_MS - Date.now();
-    if (wait <= 0) setImmediate(() => void this.flush());
-    else setTimeout(() => void this.flush(), wait);
+    if (wait <= 0) setImmediate(() => this.send());
+    else setTimeout(() => this.send(), wait);
   }
 }

@@ -96,6 +96,7 @@ export class EngineHost
     await this.stop();
     this.events$.complete();
     const connected = await this.connecting?.catch(() => undefined);
+    await connected?.engine.tellOthers();
     await connected?.store.close();
   }
 

@@ -37,6 +37,24 @@ async function countRuns(): Promise<number> {
   return rows[0]!.count;
 }
 
+it('A process that closes right after a start has told those who can run it', async () => {
+  await startApp({ database, providers: [Echo], options: { worker: { pollInterval: '1m' } } });
+  const client = await startApp({ database, providers: [Echo], options: { worker: false } });
+  await client.orchestrator.execute(Echo, 'before');
+  await client.orchestrator.start(Echo, 'first');
+  // So soon after the first that its hint is held back for a moment.
+  await client.orchestrator.start(Echo, 'second');
+  await client.close();
+
+  const closedAt = performance.now();
+  // Nobody asks for the results: that would make a claim as well.
+  await until('they have ended', async () => {
+    const { rows } = await sql.query("select from orchestration.run where status = 'completed'");
+    return rows.length === 3;
+  });
+  expect(performance.now() - closedAt).toBeLessThan(5_000);
+});
+
 describe('A start for later', () => {
   const HOUR_MS = 60 * MINUTE_MS;
 
