@@ -9,12 +9,13 @@ const UNITS = [
 export function describeDuration(ms: number): string {
   if (ms < 1_000) return `${Math.max(0, Math.round(ms))}ms`;
   if (ms < 10_000) return `${Number((ms / 1_000).toFixed(1))}s`;
-  const first = UNITS.findIndex(([, length]) => ms >= length);
+  const whole = Math.round(ms / 1_000) * 1_000;
+  const first = UNITS.findIndex(([, length]) => whole >= length);
   const [unit, length] = UNITS[first]!;
-  const parts = [`${Math.floor(ms / length)}${unit}`];
+  const parts = [`${Math.floor(whole / length)}${unit}`];
   const next = UNITS[first + 1];
   if (next) {
-    const rest = Math.floor((ms % length) / next[1]);
+    const rest = Math.floor((whole % length) / next[1]);
     if (rest > 0) parts.push(`${rest}${next[0]}`);
   }
   return parts.join(' ');
