@@ -1,7 +1,7 @@
 import type { HintChannel, Hints } from './hints.js';
 
 /** Hints of many commits go out as one, at most this often; the first of a quiet time goes at once. */
-const INTERVAL_MS = 10;
+const INTERVAL_MS = 5;
 
 /** Gathers what other processes may want to look at, and tells them outside the hot commit. */
 export class HintBuffer {
