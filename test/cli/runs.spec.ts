@@ -70,7 +70,7 @@ describe('list', () => {
     ]);
     expect(text.stdout).toMatch(/^ID +WORKFLOW +STATUS +KEY +TENANT +CREATED +PROGRESS\n/);
     expect(text.stdout).toMatch(
-      new RegExp(`^${order} +order@1 +waiting +list-1 +acme +\\S+ ago +signal approve, 1h 59m left`, 'm'),
+      new RegExp(`^${order} +order@1 +waiting +list-1 +acme +\\S+ ago +signal approve, (1h 59m|2h) left`, 'm'),
     );
     expect(all.stderr + text.stderr).toBe('');
   });
@@ -122,7 +122,7 @@ describe('inspect', () => {
     const text = await cli('inspect', 'order/inspect-1');
     const { run, history } = (await cli('inspect', id, '--json')).json() as { run: RunDetails; history: object[] };
 
-    expect(text.stdout).toMatch(/^waits for +signal approve, 1h 59m left$/m);
+    expect(text.stdout).toMatch(/^waits for +signal approve, (1h 59m|2h) left$/m);
     expect(text.stdout).toMatch(/^input +{ id: 'inspect-1', total: 42 }$/m);
     expect(text.stdout).toMatch(/^state +{ charged: 42 }$/m);
     expect(text.stdout).toMatch(/^ *1 +step +charge +completed .* 'receipt of inspect-1'$/m);
