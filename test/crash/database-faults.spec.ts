@@ -237,6 +237,8 @@ describe('a write that is committed and whose reply is lost', () => {
     const app = await startBehindProxy([Work]);
     const { orchestrator } = app;
     await openConnections(app);
+    // A start waits for the claim that is under way, and that would not hear of its answer.
+    await (await workerOf(app)).placementForStarts([]);
 
     proxy.cutReplies();
     const starting = orchestrator.start(Work, undefined, options);
