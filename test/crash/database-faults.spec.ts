@@ -321,7 +321,10 @@ describe('a write that is committed and whose reply is lost', () => {
   /** A connection that was cut ends when it has done what arrived on it. */
   async function isDone(since: Date): Promise<boolean> {
     const left = await count(
-      `select from pg_stat_activity where application_name = $1 and state <> 'idle' or state_change < $2 and starts_with($3, left(query, 500))`,
+      `select from pg_stat_activity
+       where datname = current_database()
+         and application_name = $1
+         and (state <> 'idle' or state_change < $2 and starts_with($3, left(query, 500)))`,
       [BEHIND_PROXY, since, commitWrites.text],
     );
     return left === 0;
