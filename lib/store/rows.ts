@@ -85,14 +85,15 @@ export function childToRow(child: NewRun, serializer: PayloadSerializer) {
   };
 }
 
-/** An output that is an outcome's as well is sent once, if it is no shorter. */
+/** A run's output that is an outcome's as well is sent once, unless it is shorter than that. */
 const SHORTEST_SHARED_OUTPUT = 1_024;
 
 /** `firstOutcome`: the position, from 1, of the first outcome of the write among those of the statement. */
 export function writeToRow(write: RunWrite, firstOutcome: number) {
   const { move } = write;
   const output = move?.to === 'completed' ? move.output : null;
-  const shared = output && output.length >= SHORTEST_SHARED_OUTPUT ? sharedOutcome(write, output) : -1;
+  const isLong = output !== null && output.length >= SHORTEST_SHARED_OUTPUT;
+  const shared = isLong ? write.outcomes.findIndex((outcome) => outcome.output === output) : -1;
   return {
     id: write.runId,
     epoch: write.epoch,
@@ -110,10 +111,6 @@ export function writeToRow(write: RunWrite, firstOutcome: number) {
     state: write.state ?? null,
     attributes: attributesToRow(write.attributes),
   };
-}
-
-function sharedOutcome({ outcomes }: RunWrite, output: string): number {
-  return outcomes.findIndex((outcome) => outcome.output === output);
 }
 
 /** A write that only records outcomes. */

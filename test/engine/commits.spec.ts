@@ -96,6 +96,25 @@ describe('the commits of a worker', () => {
     expect(longest).toHaveLength(3);
   });
 
+  it('one that the database refuses for good keeps no slot for the children that it was to start', async () => {
+    const Parent = workflow('parent', ({ children }) => children.call(Quick, undefined));
+    const app = await startApp({
+      database: opened.database,
+      providers: [Parent, Quick],
+      options: { worker: { concurrency: 1 } },
+    });
+    const { store } = await engineOf(app);
+    const commit = store.commit.bind(store);
+    store.commit = (writes, placement) =>
+      writes.some(({ children }) => children.length)
+        ? Promise.reject(new Error('not in this form'))
+        : commit(writes, placement);
+
+    await expect(app.orchestrator.execute(Parent, undefined)).rejects.toMatchObject({ code: 'RUN_FAILED' });
+    const next = await app.orchestrator.start(Quick, undefined);
+    expect(await next.result({ timeout: '10s' })).toBe('done');
+  });
+
   it('a claim that is answered before the park it follows goes on with the same code', async () => {
     let passes = 0;
     const Sleeper = workflow('sleeper', async ({ ctx }) => {

@@ -62,6 +62,17 @@ async function startPair(app: TestApp, Workflow: WorkflowClass<void> = Parent) {
   return { parent, childId: rows[0]!.id };
 }
 
+/** The child ends, and the write of that is held up by a lock on the row of the run until the act, which came before it, is done. */
+async function endChildAfter(runId: string, act: () => Promise<unknown>): Promise<void> {
+  const rows = await HeldRows.hold(opened.database, runId);
+  const done = act();
+  await rows.untilWaiting(1);
+  child.open();
+  await rows.untilWaiting(2);
+  await rows.release();
+  await done;
+}
+
 /** The commits from now on, as the runs that each of them writes. */
 async function observeCommits(app: TestApp): Promise<Parameters<Store['commit']>[0][]> {
   const { store } = await engineOf(app);
@@ -219,13 +230,7 @@ describe('when something comes between the end of a child and its commit,', () =
     const app = await startApp({ database: opened.database, providers: [Both, Child] });
     const other = await startApp({ database: opened.database, options: { worker: false } });
     const { parent } = await startPair(app, Both);
-    const rows = await HeldRows.hold(opened.database, parent.id);
-    const sent = other.orchestrator.signal(parent.id, Go, 'from outside');
-    await rows.untilWaiting(1);
-    child.open();
-    await rows.untilWaiting(2);
-    await rows.release();
-    await sent;
+    await endChildAfter(parent.id, () => other.orchestrator.signal(parent.id, Go, 'from outside'));
 
     expect(await parent.result({ timeout: '5s' })).toEqual(['from the child', 'from outside']);
     expect((await outcomesOf(parent.id)).toSorted()).toEqual(['child completed', 'signal completed']);
@@ -236,13 +241,7 @@ describe('when something comes between the end of a child and its commit,', () =
     const app = await startApp({ database: opened.database, providers: [Parent, Child] });
     const other = await startApp({ database: opened.database, options: { worker: false } });
     const { parent } = await startPair(app);
-    const rows = await HeldRows.hold(opened.database, parent.id);
-    const cancelled = other.orchestrator.cancel(parent.id);
-    await rows.untilWaiting(1);
-    child.open();
-    await rows.untilWaiting(2);
-    await rows.release();
-    await cancelled;
+    await endChildAfter(parent.id, () => other.orchestrator.cancel(parent.id));
 
     await expect(parent.result({ timeout: '5s' })).rejects.toMatchObject({ code: 'RUN_CANCELLED' });
     expect(next.arrived).toBe(0);
@@ -282,13 +281,7 @@ describe('when something comes between the end of a child and its commit,', () =
     const app = await startApp({ database: opened.database, providers: [Parent, Child] });
     const other = await startApp({ database: opened.database, options: { worker: false } });
     const { parent, childId } = await startPair(app);
-    const rows = await HeldRows.hold(opened.database, parent.id);
-    const ended = other.orchestrator.cancel(parent.id, { mode: 'terminate' });
-    await rows.untilWaiting(1);
-    child.open();
-    await rows.untilWaiting(2);
-    await rows.release();
-    await ended;
+    await endChildAfter(parent.id, () => other.orchestrator.cancel(parent.id, { mode: 'terminate' }));
 
     await expect(parent.result({ timeout: '5s' })).rejects.toMatchObject({ code: 'RUN_CANCELLED' });
     expect(next.arrived).toBe(0);

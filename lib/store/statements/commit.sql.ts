@@ -131,17 +131,16 @@ where watched
  *
  * locked: every run that is written or that the end of one may wake, in the order of ids everywhere, so that commits do
  *   not deadlock with each other; and their latest versions, which a plain read under READ COMMITTED does not give.
- * broken_off: parents that were told of an end which this statement does not make, see below.
  * owned: the writes under a current epoch. `applied`: this write was committed before and its reply was lost, or it arrives a second
  *   time, long after, from a connection that had been given up.
  *   `interrupted`: the run is being cancelled and does not know it yet; its outcomes are kept, but it cannot end or park.
  *   Known or not, a run that is being cancelled starts no children, save in a shield: the cancellation would miss them.
- *   `resumes`: a parked parent in the memory of this worker was told of its child's end before that is committed (`told_parent`), and
- *   what it did upon it is written here. It is kept only with that end, and when nothing else has woken or paused the parent: then
- *   the parent runs again, or moves on from there.
- * wake: whom the ends of runs wake. A parent whose write here counts on the end is not. The row is touched whatever its status, so that no wake-up is lost to a park. Who
- *   watches a run may have begun to while this statement waited for that run's lock; plain reads and updates of this
- *   statement would not see it, so those are functions (see the migration).
+ *   `may_resume`: a parked run whose code is in the memory of this worker, and which nothing else has woken or paused. A parent may have
+ *   been told of its child's end before that is committed (`told_parent`), and write what it did upon it here. That is owned if
+ *   this statement makes the end (`broken_off` are the parents of those that it does not make): the parent runs again, or moves on.
+ * wake: whom the ends of runs wake, but no parent whose write here counts on the end. The row is touched whatever its status, so that
+ *   no wake-up is lost to a park. Who watches a run may have begun to while this statement waited for that run's lock; plain
+ *   reads and updates of this statement would not see it, so those are functions (see the migration).
  * change: a run may be written and woken in one statement, and PostgreSQL updates a row once at most; so both are joined.
  *   Materialized: merged into the update, each use of a column would be a copy of its expression, subqueries included.
  *
