@@ -3,7 +3,7 @@ import type { CommitResult, CommittedRun, RunWrite } from './run-write.js';
 import { hasMoved } from './run-end.js';
 import type { Store } from './store.js';
 import { rest } from './turn.js';
-import type { WriteBuffer, WriteResult, WriteSink } from './write-buffer.js';
+import type { TakenWrite, WriteBuffer, WriteResult, WriteSink } from './write-buffer.js';
 
 const MOST_IN_FLIGHT = 2;
 /** One large payload does not hold up everybody else's. */
@@ -14,7 +14,7 @@ const SHARE = { least: 25, most: 100 };
 const NONE: ReadonlySet<string> = new Set();
 const NOBODY: ReadonlySet<WriteBuffer> = new Set();
 
-type Taken = NonNullable<ReturnType<WriteBuffer['take']>> & { buffer: WriteBuffer };
+type Taken = TakenWrite & { buffer: WriteBuffer };
 
 /** What the queue needs of its worker. */
 export interface CommitQueueHost {

@@ -105,7 +105,7 @@ export class Engine {
     this.inputVerdicts = new InputVerdicts(store);
     this.starts = new StartQueue(
       store,
-      (runs) => this.placementFor(runs),
+      (runs) => this.placementFor(runs, true),
       (runs, results) => this.begin(runs, results),
     );
     const { worker } = this;
@@ -319,8 +319,9 @@ export class Engine {
     this.heardOf.set(workflow, Math.max(version, this.heardOf.get(workflow) ?? 0));
   }
 
-  private async placementFor(runs: readonly NewRun[]): Promise<Placement> {
-    return (await this.worker?.placementForStarts(runs)) ?? { workerId: undefined, definitions: [], resident: [] };
+  private async placementFor(runs: readonly NewRun[], mayOpen = false): Promise<Placement> {
+    const placement = await this.worker?.placementForStarts(runs, mayOpen);
+    return placement ?? { workerId: undefined, definitions: [], resident: [], openings: [] };
   }
 
   private begin(runs: readonly NewRun[], results: readonly StartResult[]): void {

@@ -9,6 +9,15 @@ export interface Placement {
   definitions: readonly string[];
   /** Parked runs whose code is still in this process: woken, they go on without a claim. */
   resident: readonly string[];
+  /** Of new runs whose code has come to its first wait already. */
+  openings: readonly Opening[];
+}
+
+/** What a new run does before anything has happened to it, to be committed with it if it begins at once: it starts children, and waits. */
+export interface Opening {
+  runId: string;
+  waitingFor: string;
+  children: readonly NewRun[];
 }
 
 export interface NewRun {
@@ -63,6 +72,15 @@ export interface StartResult {
   inputDigest: string;
   /** The database's time of the start. */
   at: number;
+  deadline: number | null;
+  /** The children that its opening has made; undefined: it has none, or that was not kept. */
+  opened?: readonly NewChild[] | undefined;
+}
+
+/** A child that was inserted. */
+export interface NewChild {
+  id: string;
+  status: RunStatus;
   deadline: number | null;
 }
 

@@ -3,7 +3,8 @@ import type { WorkflowRegistry } from './registry.js';
 import type { RunsInMemory } from './runs-in-memory.js';
 import { toClaimedRun } from './started-run.js';
 import type { ClaimedRun } from './claimed-run.js';
-import type { NewRun, Placement, StartResult } from './new-run.js';
+import type { NewChild, NewRun, Placement, StartResult } from './new-run.js';
+import type { MadeOpening, Openings } from './openings.js';
 import type { CommitResult, RunWrite } from './run-write.js';
 
 interface PlacementsParts {
@@ -14,7 +15,9 @@ interface PlacementsParts {
   serves(queue: string): boolean;
   /** The worker that may be given runs; undefined when it does not take any. */
   taker(): string | undefined;
+  openings: Pick<Openings, 'of' | 'take'>;
   takeOn(run: ClaimedRun): void;
+  takeOnOpened(opening: MadeOpening, at: number): void;
   /** One of the new runs is not begun at once: it is due then, or ready for whoever claims it. */
   dueAt(time: number): void;
   ready(run: NewRun): void;
@@ -33,32 +36,40 @@ export class Placements {
       run.eager = this.canBegin(run) && this.parts.runs.freeSlots > 0;
       if (run.eager) this.parts.runs.reserve(1);
     }
-    return { ...this.common, resident: [] };
+    return { ...this.common, resident: [], openings: [] };
+  }
+
+  /** The same, and runs their openings: a run that waits from the beginning needs no slot, and its children may have that. */
+  async forOpenings(runs: readonly NewRun[]): Promise<Placement> {
+    const placement = this.forStarts(runs);
+    const openings = await this.parts.openings.of(runs);
+    for (const { children } of openings) {
+      this.parts.runs.release(1);
+      this.reserveFor(children);
+    }
+    return { ...placement, openings };
   }
 
   /** Of the children that these writes start; and the parked parents that go on in the slots of the children that end. */
   forWrites(writes: readonly RunWrite[]): Placement {
     const { runs } = this.parts;
     runs.leave(leaving(writes));
-    for (const { children } of writes) {
-      for (const child of children) {
-        child.eager = this.canBegin(child) && runs.freeSlotsForChildren > 0;
-        if (child.eager) runs.reserveForChild();
-      }
-    }
+    for (const { children } of writes) this.reserveFor(children);
     const resident = this.parts.takesRuns()
       ? writes.filter((write) => this.endsAndWakesResident(write)).map((write) => write.parentId!)
       : [];
-    return { ...this.common, resident };
+    return { ...this.common, resident, openings: [] };
   }
 
   /** Begins those of the reserved runs that the database gave to this worker. */
   takeOn(runs: readonly NewRun[], statusOf: (run: NewRun) => StartResult | undefined): void {
     for (const run of runs) {
-      if (run.eager) this.releaseSlotOf(run);
       const result = statusOf(run);
-      if (!result?.started) continue;
-      if (result.status === 'running' && run.eager) this.parts.takeOn(toClaimedRun(run, result));
+      const opening = this.parts.openings.take(run.id);
+      if (opening) this.takeOnOpening(opening, result);
+      else if (run.eager) this.releaseSlotOf(run);
+      if (!result?.started || result.opened) continue;
+      if (result.status === 'running' && run.eager && !opening) this.parts.takeOn(toClaimedRun(run, result));
       else if (run.delayMs !== null || run.startAt !== null) this.parts.dueAt(result.at + (run.delayMs ?? 0));
       else this.parts.ready(run);
     }
@@ -75,15 +86,33 @@ export class Placements {
   takeOnChildren(writes: readonly RunWrite[], { children, at }: CommitResult): void {
     this.parts.runs.leave(-leaving(writes));
     const made = new Map(children.map((child) => [child.id, child]));
-    for (const write of writes) {
-      this.takeOn(write.children, (child) => {
-        const row = made.get(child.id);
-        return row && { ...row, started: true, inputDigest: child.inputDigest, at };
-      });
+    for (const write of writes) this.takeOnMade(write.children, made, at);
+  }
+
+  private takeOnMade(children: readonly NewRun[], made: ReadonlyMap<string, NewChild>, at: number): void {
+    this.takeOn(children, (child) => {
+      const row = made.get(child.id);
+      return row && { ...row, started: true, inputDigest: child.inputDigest, at };
+    });
+  }
+
+  /** Of a run that was to be committed with its opening. */
+  private takeOnOpening(opening: MadeOpening, result: StartResult | undefined): void {
+    const { opened, at } = result ?? {};
+    if (opened && this.parts.takesRuns()) this.parts.takeOnOpened(opening, at!);
+    else opening.execution.drop('The run was not committed with its opening');
+    this.takeOnMade(opening.children, new Map(opened?.map((child) => [child.id, child])), at ?? 0);
+  }
+
+  private reserveFor(children: readonly NewRun[]): void {
+    const { runs } = this.parts;
+    for (const child of children) {
+      child.eager = this.canBegin(child) && runs.freeSlotsForChildren > 0;
+      if (child.eager) runs.reserveForChild();
     }
   }
 
-  private get common(): Omit<Placement, 'resident'> {
+  private get common(): Omit<Placement, 'resident' | 'openings'> {
     return { workerId: this.parts.taker(), definitions: this.parts.registry.ids() };
   }
 

@@ -19,6 +19,7 @@ import {
 } from './input-options.js';
 import { InputWaitCommand } from './input-wait.js';
 import type { Attributes } from './run.js';
+import type { RunExecution } from './run-execution.js';
 import type { Signal } from './signal.js';
 import { type SignalWaitOptions, waitForSignal } from './signal-wait.js';
 import { attributesProblem, check } from './start-options.js';
@@ -98,7 +99,9 @@ export class RunContext {
   /** Writes with the run's id and workflow; silent while the code is replayed. */
   get logger(): RunLogger {
     const { execution } = frameFor('ctx.logger');
-    return execution.isReplaying ? SILENT : this.loggerOf(`${execution.run.workflow} ${execution.run.id}`);
+    if (execution.isReplaying) return SILENT;
+    const logger = this.loggerOf(`${execution.run.workflow} ${execution.run.id}`);
+    return execution.hasBegun ? logger : onceBegun(execution, logger);
   }
 
   /** The attempt whose body this is. @throws NotInRunError outside the body of a step */
@@ -345,6 +348,21 @@ function sleepUntil(frame: Frame, endOf: (askedAt: number) => number): Promise<v
 const CRON_OPTIONS = new Set(['timeZone']);
 
 const MAP_OPTIONS: ReadonlySet<string> = new Set(['concurrency']);
+
+/** Of a run that is not committed: it may never be, and then it has written nothing. */
+function onceBegun(execution: RunExecution, logger: RunLogger): RunLogger {
+  const write =
+    (level: keyof RunLogger) =>
+    (...line: [unknown, ...unknown[]]) =>
+      execution.whenBegun(() => logger[level](...line));
+  return {
+    log: write('log'),
+    error: write('error'),
+    warn: write('warn'),
+    debug: write('debug'),
+    verbose: write('verbose'),
+  };
+}
 
 const nothing = (): void => {};
 const SILENT: RunLogger = { log: nothing, error: nothing, warn: nothing, debug: nothing, verbose: nothing };

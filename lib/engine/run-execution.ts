@@ -38,8 +38,8 @@ import type { Effects, Move, RunWrite } from './run-write.js';
 import type { BufferedSignal } from './sent-signal.js';
 import type { RunEnd } from './store.js';
 import type { ObservedPass } from './telemetry.js';
-import { turn } from './turn.js';
-import { WriteBuffer, type WriteResult, type WritingRun } from './write-buffer.js';
+import { rest, turn } from './turn.js';
+import { type TakenWrite, WriteBuffer, type WriteResult, type WritingRun } from './write-buffer.js';
 
 /** A wait that ends sooner than this is sat out with the slot; parking would cost more. */
 const SHORTEST_PARK_MS = 200;
@@ -83,6 +83,10 @@ export class RunExecution implements WritingRun {
   private signalBuffer: SignalBuffer | undefined;
   private deliveredSeq = 0;
   private runTime: number;
+  /** Set while the run is not committed: what is to be done when it is. */
+  private onceBegun: (() => void)[] | undefined;
+  /** Its time is known when it is committed: an opening that has asked for that before is not kept. */
+  private hasUsedTime = false;
   private cancelledWith: CancelledError | undefined;
   private cancelSeq = 0;
   private patches: Patches | undefined;
@@ -114,6 +118,38 @@ export class RunExecution implements WritingRun {
     // One that has begun may have something to undo, which only its code can tell.
     if (this.run.fresh && this.times.isPastDeadline()) return this.ending.expire(this.times.findExpiry()!);
     void this.replay();
+  }
+
+  // ---- the opening, which runs before the run itself is committed
+
+  /** Runs the code as far as it goes by itself. Gives what it wants to write if it parks by that, without having asked for the time. */
+  async open(): Promise<TakenWrite | undefined> {
+    this.onceBegun = [];
+    this.writes.hold();
+    void this.replay();
+    await rest();
+    return this.state === 'parking' && !this.hasUsedTime ? this.writes.takeForStart() : undefined;
+  }
+
+  /** The run is committed, with its opening. */
+  committedAt(at: number): void {
+    this.run.startedAt = at;
+    this.runTime = Math.floor(at);
+    for (const command of this.pending) command.askedAt = this.runTime;
+    const acts = this.onceBegun;
+    this.onceBegun = undefined;
+    for (const act of acts ?? []) act();
+  }
+
+  /** False while its opening runs: there may never be such a run. */
+  get hasBegun(): boolean {
+    return this.onceBegun === undefined;
+  }
+
+  /** For what is seen outside: done at once, or when the run is committed. */
+  whenBegun(act: () => void): void {
+    if (this.onceBegun) this.onceBegun.push(act);
+    else act();
   }
 
   // ---- what workflow code asks for
@@ -170,6 +206,7 @@ export class RunExecution implements WritingRun {
 
   /** The time of the last outcome that the code received: the same in every replay. */
   get time(): number {
+    this.hasUsedTime ||= !this.hasBegun;
     return this.runTime;
   }
 

@@ -1,6 +1,6 @@
 import type { CancelMark, CancelResult } from './cancellation.js';
 import type { AskedInput, InputIdentity } from './input-store.js';
-import type { NewRun } from './new-run.js';
+import type { NewChild, NewRun } from './new-run.js';
 import type { RecordedOutcome } from './recorded-run.js';
 import type { Attributes, CompensationStatus, RunStatus } from './run.js';
 import type { WokenRun } from './store.js';
@@ -68,7 +68,7 @@ export interface CommitResult {
   /** Runs that these writes touched: parents and watchers. */
   woken: WokenRun[];
   /** The new children that were made; one that is missing was refused because its parent is being cancelled. */
-  children: { id: string; status: RunStatus; deadline: number | null }[];
+  children: NewChild[];
   cancelled: CancelResult | null;
   /** Queues on which runs that are waited for from now on can be claimed; a claim that came in between has skipped those. */
   readyOn: string[];

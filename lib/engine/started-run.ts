@@ -2,7 +2,7 @@ import type { ClaimedRun } from './claimed-run.js';
 import type { NewRun, StartResult } from './new-run.js';
 
 /** The claim of a run that was inserted as already owned. */
-export function toClaimedRun(run: NewRun, result: StartResult): ClaimedRun {
+export function toClaimedRun(run: NewRun, result: Pick<StartResult, 'at' | 'deadline'>): ClaimedRun {
   return {
     id: run.id,
     workflow: run.workflow,

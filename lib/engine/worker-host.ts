@@ -5,6 +5,7 @@ import type { ExecutionHost } from './execution-host.js';
 import type { HeartbeatBuffer } from './heartbeat-buffer.js';
 import type { Lease } from './lease.js';
 import type { Notices } from './notices.js';
+import { type MadeOpening, parkedAsAsked } from './openings.js';
 import type { WorkflowRegistry } from './registry.js';
 import { RunExecution } from './run-execution.js';
 import { reportEnd, reportStart, reportWrite } from './run-reports.js';
@@ -69,13 +70,26 @@ export class WorkerHost implements ExecutionHost {
 
   /** Begins or replays a run that is this worker's. */
   takeOn(run: ClaimedRun, recorded: RecordedRun | undefined): void {
-    const definition = this.registry.get(run.workflow, run.version);
-    if (!definition)
-      throw new Error(`Run ${run.id} of the unknown definition ${run.workflow}@${run.version} was claimed`);
-    const execution = new RunExecution(run, definition, recorded, this);
+    const execution = this.passOver(run, recorded);
     this.own.runs.add(execution);
     if (run.fresh) reportStart(this.parts.events, run);
     outside(() => execution.start(this.own.maxRecoveries));
+  }
+
+  passOver(run: ClaimedRun, recorded: RecordedRun | undefined): RunExecution {
+    const definition = this.registry.get(run.workflow, run.version);
+    if (!definition)
+      throw new Error(`Run ${run.id} of the unknown definition ${run.workflow}@${run.version} was claimed`);
+    return new RunExecution(run, definition, recorded, this);
+  }
+
+  /** A run that is committed with its opening: it is parked here from the beginning, unless it was claimed meanwhile. */
+  takeOnOpened({ execution, finish }: MadeOpening, at: number): void {
+    const { run } = execution;
+    if (this.own.runs.find(run.id)) return execution.drop('It was claimed anew');
+    execution.committedAt(at);
+    reportStart(this.parts.events, run);
+    outside(() => finish(parkedAsAsked(run.id)));
   }
 
   // ---- what runs ask for

@@ -11,6 +11,7 @@ import type { Hints } from './hints.js';
 import { Lease } from './lease.js';
 import { Notices } from './notices.js';
 import { observedCommits } from './observed-commits.js';
+import { Openings } from './openings.js';
 import { Placements } from './placements.js';
 import { Pulse } from './pulse.js';
 import { QueueGates } from './queue-gates.js';
@@ -121,8 +122,10 @@ export class Worker {
       ...{ store, registry, queues, runs, gates, pulse: this.pulse, lease, takesRuns, takeOn, guardRuns },
       claimed: (claimed) => telemetry?.claimed(claimed, clock.now()),
     }));
+    const openings = new Openings({ clock, passOver: (run) => this.host.passOver(run, undefined) });
     this.placements = new Placements({
-      ...{ registry, runs, gates, takesRuns, serves, takeOn },
+      ...{ registry, runs, gates, openings, takesRuns, serves, takeOn },
+      takeOnOpened: (opening, at) => this.host.takeOnOpened(opening, at),
       taker: () => (this.isDraining || this.isStopped ? undefined : lease.workerId),
       dueAt: (time) => this.wakeTimer.dueAt(time),
       ready: ({ workflow, version, queue }) => (registry.has(workflow, version) ? ready(queue) : hints.queue(queue)),
@@ -152,7 +155,10 @@ export class Worker {
     });
     const committing: CommitQueueHost = {
       placementFor: (writes) => this.placements.forWrites(writes),
-      beforeResults: (writes, result) => notices.wokenByWrites(writes, result),
+      beforeResults: (writes, result) => {
+        openings.learn(writes);
+        notices.wokenByWrites(writes, result);
+      },
       afterResults: (writes, result) => {
         this.placements.takeOnChildren(writes, result);
         notices.committed(result);
@@ -275,11 +281,11 @@ export class Worker {
 
   /**
    * Marks the runs that this worker can begin at once, and keeps slots for them. A claim that is under way holds all free
-   * slots and mostly needs few of them, so it is waited for.
+   * slots and mostly needs few of them, so it is waited for. `mayOpen`: runs may be committed with their openings.
    */
-  async placementForStarts(runs: readonly NewRun[]): Promise<Placement> {
+  async placementForStarts(runs: readonly NewRun[], mayOpen = false): Promise<Placement> {
     await this.claims.settled();
-    return this.placements.forStarts(runs);
+    return mayOpen ? this.placements.forOpenings(runs) : this.placements.forStarts(runs);
   }
 
   /** Begins those of the reserved runs that the database gave to this worker. */

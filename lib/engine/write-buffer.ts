@@ -15,6 +15,12 @@ const MOST_LEADERS = 25;
 /** What became of a write: the run's row after it, or `lost` when another worker has the run now. */
 export type WriteResult = { lost: false; run: CommittedRun; refusedChildren: ReadonlySet<string> } | { lost: true };
 
+/** A write on its way to the database, and who is told what became of it. */
+export interface TakenWrite {
+  write: RunWrite;
+  finish: (result: WriteResult, written?: RunWrite) => void;
+}
+
 /** Where buffered writes go when there are any. */
 export interface WriteSink {
   /** The buffer has something to commit. Called once until {@link WriteBuffer.take}. */
@@ -93,6 +99,18 @@ export class WriteBuffer {
   whenAnswered(): Promise<void> {
     const listeners = this.inFlight ?? (this.followed.size ? this.listeners : undefined);
     return new Promise((resolve) => (listeners ? listeners.push(() => resolve()) : resolve()));
+  }
+
+  /** The run is being started: that is its write in flight, until {@link takeForStart}. */
+  hold(): void {
+    this.inFlight = [];
+  }
+
+  /** What a held run has to write, to be committed by its start. */
+  takeForStart(): TakenWrite | undefined {
+    this.listeners.push(...this.inFlight!);
+    this.inFlight = undefined;
+    return this.take();
   }
 
   addOutcome(outcome: RecordedOutcome): void {
@@ -224,7 +242,7 @@ export class WriteBuffer {
   }
 
   /** The open write, to be committed now, or undefined while an earlier one is in flight. */
-  take(): { write: RunWrite; finish: (result: WriteResult, written?: RunWrite) => void } | undefined {
+  take(): TakenWrite | undefined {
     const write = this.pending;
     if (!write || this.inFlight) return undefined;
     const listeners = this.listeners;

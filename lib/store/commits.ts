@@ -17,7 +17,8 @@ import {
   writeToRow,
 } from './rows.js';
 import type { Statements } from './statements/all.js';
-import { CHILDREN, OUTCOMES, RECORDERS, WRITES } from './statements/commit.sql.js';
+import { OUTCOMES, RECORDERS, WRITES } from './statements/commit.sql.js';
+import { CHILDREN } from './statements/new-runs.sql.js';
 import type { TypeOrmInputStore } from './typeorm-input-store.js';
 
 /** What a row of the reply is about: all writes, one of them that has something to tell, a run that they woke, a new child. */

@@ -32,7 +32,8 @@ export function attributesFromRow(attributes: Attributes | null): Attributes {
   return Object.fromEntries(entries) as Attributes;
 }
 
-export function newRunToRow(run: NewRun, serializer: PayloadSerializer) {
+/** `waitingFor`: of one whose opening is committed with it. */
+export function newRunToRow(run: NewRun, serializer: PayloadSerializer, waitingFor: string | null = null) {
   return {
     id: run.id,
     workflow: toSqlText(run.workflow),
@@ -51,6 +52,7 @@ export function newRunToRow(run: NewRun, serializer: PayloadSerializer) {
     start_at: run.startAt,
     timeout_ms: run.timeoutMs,
     eager: run.eager,
+    waiting_for: waitingFor,
   };
 }
 

@@ -1,19 +1,20 @@
 import type { DatabaseClock } from '../engine/clock.js';
 import type { RunStatus } from '../engine/run.js';
 import { fromSqlText, type PayloadSerializer, toSqlText } from '../engine/serialization.js';
-import type { NewRun, Placement, StartOutcome, StartResult } from '../engine/new-run.js';
+import type { NewRun, Opening, Placement, StartOutcome, StartResult } from '../engine/new-run.js';
 import type { ForkRequest } from '../engine/store.js';
 import type { Run } from './database.js';
-import { newRunToRow, nullable } from './rows.js';
+import { childToRow, newRunToRow, nullable } from './rows.js';
 import type { StartLimiter } from './start-limiter.js';
 import type { Statements } from './statements/all.js';
+import { CHILDREN } from './statements/new-runs.sql.js';
 import { NEW_RUNS } from './statements/start.sql.js';
 
 /** A key may be held by an open transaction for long, and a connection must not; it is tried again with pauses. */
 const KEY_PATIENCE_MS = 100;
 
 /** Nobody takes the new run on at once. */
-const NOBODY: Placement = { workerId: undefined, definitions: [], resident: [] };
+const NOBODY: Placement = { workerId: undefined, definitions: [], resident: [], openings: [] };
 
 interface Insertion {
   placement: Placement;
@@ -116,22 +117,34 @@ export class Starts {
     runs: readonly NewRun[],
     { placement, keyPatienceMs }: Insertion,
   ): Promise<StartResult[]> {
+    const openings = new Map(placement.openings.map((opening) => [opening.runId, opening]));
     const parameters = [
-      ...NEW_RUNS.parameters(runs.map((newRun) => newRunToRow(newRun, this.serializer))),
+      ...NEW_RUNS.parameters(
+        runs.map((newRun) => newRunToRow(newRun, this.serializer, openings.get(newRun.id)?.waitingFor)),
+      ),
       placement.workerId ?? null,
       placement.definitions.map(toSqlText),
       keyPatienceMs?.toString() ?? null,
     ];
-    const inserted = new Map((await run<StartedRow>(this.sql.insertRuns, parameters)).map((row) => [row.id, row]));
+    const rows = openings.size
+      ? await run<StartedRow>(this.sql.insertOpenedRuns, [...parameters, ...this.childrenOf(placement.openings)])
+      : await run<StartedRow>(this.sql.insertRuns, parameters);
+    const inserted = new Map(rows.map((row) => [row.id, row]));
     const results = runs.map((newRun): StartResult | undefined => {
       const row = inserted.get(newRun.id);
-      return row && toStarted(row, newRun);
+      return row && { ...toStarted(row, newRun), opened: openedWith(openings.get(newRun.id), row.status, inserted) };
     });
     await this.findThoseThatWereThere(run, runs, results);
     refuseThoseThatAreGone(runs, results);
     const [first] = inserted.values();
     if (first) this.clock.synchronise(first.at);
     return results as StartResult[];
+  }
+
+  private childrenOf(openings: readonly Opening[]) {
+    return CHILDREN.parameters(
+      openings.flatMap(({ children }) => children.map((child) => childToRow(child, this.serializer))),
+    );
   }
 
   private async findThoseThatWereThere(
@@ -161,6 +174,11 @@ export class Starts {
 
 function toStarted({ id, status, deadline, at }: StartedRow, { inputDigest }: NewRun): StartResult {
   return { id, started: true, status, inputDigest, at, deadline };
+}
+
+/** What became of the children of an opening, if that was kept: then its run waits. */
+function openedWith(opening: Opening | undefined, status: RunStatus, rows: ReadonlyMap<string, StartedRow>) {
+  return status === 'waiting' ? opening?.children.flatMap(({ id }) => rows.get(id) ?? []) : undefined;
 }
 
 function refuseThoseThatAreGone(runs: readonly NewRun[], results: readonly (StartResult | undefined)[]): void {

@@ -252,6 +252,33 @@ describe('a write that is committed and whose reply is lost', () => {
     expect(bodies).toEqual(['work']);
   });
 
+  it('is not repeated: a start together with its first child (scenario 12)', async () => {
+    const bodies: string[] = [];
+    const Child = workflow('child', ({ ctx }) => ctx.step('work', () => bodies.push('child')));
+    const Parent = workflow('parent', ({ children }) => children.call(Child, undefined));
+    const app = await startBehindProxy([Child, Parent]);
+    const { orchestrator } = app;
+    await openConnections(app);
+    // Its process has seen how such a run begins.
+    await orchestrator.execute(Parent, undefined);
+    await (await workerOf(app)).placementForStarts([]);
+
+    proxy.cutReplies();
+    const starting = orchestrator.start(Parent, undefined);
+    const ofSecond = `from orchestration.run where root_id = (select max(root_id::text)::uuid from orchestration.run)`;
+    await sometime(
+      'the parent waits, and the child is there',
+      `select ${ofSecond} having count(*) = 2 and max(status) = 'waiting'`,
+    );
+    comeBack();
+
+    const run = await starting;
+    expect(run.started).toBe(true);
+    await expect(run.result({ timeout: '10s' })).resolves.toBe(2);
+    expect(await count('select from orchestration.run')).toBe(4);
+    expect(bodies).toEqual(['child', 'child']);
+  });
+
   it('is made good: a claim whose runs nobody heard of (scenario 12)', async () => {
     const bodies: string[] = [];
     const Work = workflow('work', ({ ctx }) => ctx.step('work', () => bodies.push('work')));

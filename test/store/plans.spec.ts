@@ -1,9 +1,10 @@
 import type { Orchestrator } from '../../lib/index.js';
 import { toBeWokenRow } from '../../lib/store/rows.js';
 import { allStatements, type Statements } from '../../lib/store/statements/all.js';
-import { CHILDREN, OUTCOMES, RECORDERS, WRITES } from '../../lib/store/statements/commit.sql.js';
+import { OUTCOMES, RECORDERS, WRITES } from '../../lib/store/statements/commit.sql.js';
 import { HEARTBEATS } from '../../lib/store/statements/heartbeat.sql.js';
 import { ASKED, CLOSED } from '../../lib/store/statements/input.sql.js';
+import { CHILDREN } from '../../lib/store/statements/new-runs.sql.js';
 import { SCHEDULES } from '../../lib/store/statements/schedule.sql.js';
 import { NEW_SIGNALS, WANTED_SIGNALS } from '../../lib/store/statements/signal.sql.js';
 import { NEW_RUNS } from '../../lib/store/statements/start.sql.js';
@@ -71,12 +72,14 @@ const newRun = {
     label: null,
   },
   ...{ attributes: null, input: '1', input_digest: 'd', context: null, trace: null },
-  ...{ delay_ms: null, start_at: null, timeout_ms: null, eager: true },
+  ...{ delay_ms: null, start_at: null, timeout_ms: null, eager: true, waiting_for: null },
 };
 const child = {
   ...{ ...newRun, deadline: null, parent_id: running[0], root_id: running[0], depth: 2, ref: 'r', scope: '' },
   ...{ awaited: true, cascades: true, closes_with_parent: false, shielded: false },
 };
+const opened = { ...newRun, queue: 'idle', waiting_for: '[]' };
+const openedChild = { ...child, id: id(RUNS.next + 1), queue: 'idle', parent_id: opened.id, root_id: opened.id };
 const signal = { position: 0, run_id: parked, id: 's', name: 'n', payload: '1', tree_wait: null };
 const asked = {
   ...{ scope: '', name: 'n', ordinal: 1, type: 'choice', prompt: null, choices: '["a"]', judged_by_run: false },
@@ -97,6 +100,11 @@ const written = [...WRITES.parameters([write, { ...write, id: running[1] }]), ..
 
 const BOUNDS: Record<Exclude<keyof Statements, 'countRuns'>, Bound> = {
   insertRuns: [[...NEW_RUNS.parameters([newRun, newRun]), worker, definitions, '100'], 60, 'run_ready'],
+  insertOpenedRuns: [
+    [...NEW_RUNS.parameters([opened]), worker, definitions, '100', ...CHILDREN.parameters([openedChild])],
+    3 * WRITTEN,
+    'run_ready',
+  ],
   findStarted: [[ended, ['w', 'w'], ['key-10', 'key-20']], 60, 'run_pkey', 'run_key'],
   describeTransaction: [[], 60],
   lockHolder: [['w', 'key-10'], 60, 'run_key'],

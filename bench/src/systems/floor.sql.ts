@@ -21,24 +21,25 @@ insert into orchestration.history (
 select run_id, seq, 'step', '', 'work', seq, 'completed', ${digest}, output, 1, seq - 1, now(), now()
 from unnest((select $1::uuid[]), $2::int[], $3::text[]) as h(run_id, seq, output)`;
 
-/** A child begins, its parent parks. Takes: ids, parent ids, inputs. */
-const callChild = `
-with new_child as (
-  select * from unnest((select $1::uuid[]), $2::uuid[], $3::text[]) as c(id, parent_id, input)
+/** A parent that waits for its child from the beginning, and the child. Takes: parent ids, child ids, inputs. */
+const startPair = `
+with pair as (
+  select * from unnest((select $1::uuid[]), $2::uuid[], $3::text[]) as p(parent_id, child_id, input)
 ),
-child as (
+parent as (
   insert into orchestration.run (
-    id, workflow, version, status, queue, priority, input, input_digest, parent_id, root_id, depth, ref, awaited,
-    epoch, worker_id, created_at, started_at
+    id, workflow, version, status, queue, priority, input, input_digest, root_id, depth, epoch, worker_id, waiting_for, created_at, started_at
   )
-  select id, 'one-step', 1, 'running', 'default', 0, input, ${digest}, parent_id, parent_id, 2, 'one-step#1', true,
-    1, ${worker}, now(), now()
-  from new_child
+  select parent_id, 'parent', 1, 'waiting', 'default', 0, input, ${digest}, parent_id, 1, 1, ${worker}, '[{"kind":"child"}]', now(), now()
+  from pair
 )
-update orchestration.run r
-set status = 'waiting', write_no = 1, waiting_for = '[{"kind":"child"}]'
-from new_child c
-where r.id = c.parent_id`;
+insert into orchestration.run (
+  id, workflow, version, status, queue, priority, input, input_digest, parent_id, root_id, depth, ref, awaited,
+  epoch, worker_id, created_at, started_at
+)
+select child_id, 'one-step', 1, 'running', 'default', 0, input, ${digest}, parent_id, parent_id, 2, 'one-step#1', true,
+  1, ${worker}, now(), now()
+from pair`;
 
 const outcomeColumns =
   'run_id, seq, kind, scope, name, ordinal, status, digest, output, attempts, after_seq, started_at, finished_at, child_id';
@@ -83,7 +84,7 @@ const named = (name: string, text: string) => ({ name, text });
 export const floorStatements = {
   start: named('start', start),
   record: named('record', record),
-  callChild: named('callChild', callChild),
+  startPair: named('startPair', startPair),
   end: named('end', end),
   endBoth: named('endBoth', endBoth),
 };

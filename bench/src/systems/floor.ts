@@ -15,7 +15,7 @@ export async function open(url: string): Promise<System> {
   const pool = new pg.Pool({ connectionString: url, max: 4, options: '-c enable_seqscan=off' });
   const runs = new GroupCommit<[id: string, workflow: string, input: string]>(pool, floorStatements.start);
   const outcomes = new GroupCommit<[run: string, seq: number, output: string]>(pool, floorStatements.record);
-  const children = new GroupCommit<[id: string, parent: string, input: string]>(pool, floorStatements.callChild);
+  const pairs = new GroupCommit<[parent: string, child: string, input: string]>(pool, floorStatements.startPair);
   const ends = new GroupCommit<[run: string, seq: number, output: string]>(pool, floorStatements.end);
   const endsOfBoth = new GroupCommit<[child: string, parent: string, output: string]>(pool, floorStatements.endBoth);
 
@@ -36,9 +36,8 @@ export async function open(url: string): Promise<System> {
       await ends.add(id, 10, String(value + 10));
     },
     async parentChild(value) {
-      const parent = await start('parent', value);
-      const child = timeOrderedId();
-      await children.add(child, parent, String(value));
+      const [parent, child] = [timeOrderedId(), timeOrderedId()];
+      await pairs.add(parent, child, String(value));
       await endsOfBoth.add(child, parent, String(value + 1));
     },
     close: () => pool.end(),

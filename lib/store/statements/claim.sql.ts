@@ -1,4 +1,4 @@
-import { aliveWorker } from './start.sql.js';
+import { aliveWorker } from './new-runs.sql.js';
 import { GATED_QUEUES, IS_READY, isReadyOf, MOST_DEFINITIONS, readyDefinitions, urgency } from './statement.js';
 
 /** A run that is parked in another process is left to that one for a second: there it goes on without a replay. */

@@ -1,5 +1,5 @@
+import { aliveWorker, BEGINS, CHILDREN, headOfQueues, insertChildren } from './new-runs.sql.js';
 import { RowSet } from './row-set.js';
-import { aliveWorker, BEGINS, headOfQueues } from './start.sql.js';
 import { GATED_QUEUES } from './statement.js';
 
 /** The writes, and with `epoch` null the runs that the end of one may wake. */
@@ -44,33 +44,6 @@ export const OUTCOMES = new RowSet({
   finished_at: 'float8',
   child_id: 'uuid',
   logs: 'text',
-});
-
-export const CHILDREN = new RowSet({
-  id: 'uuid',
-  workflow: 'text',
-  version: 'int',
-  queue: 'text',
-  priority: 'int',
-  tenant: 'text',
-  label: 'text',
-  attributes: 'text',
-  input: 'text',
-  input_digest: 'text',
-  context: 'text',
-  trace: 'text',
-  deadline: 'float8',
-  timeout_ms: 'float8',
-  parent_id: 'uuid',
-  root_id: 'uuid',
-  depth: 'int',
-  ref: 'text',
-  scope: 'text',
-  awaited: 'bool',
-  cascades: 'bool',
-  closes_with_parent: 'bool',
-  shielded: 'bool',
-  eager: 'bool',
 });
 
 const epochs = '$2';
@@ -285,31 +258,14 @@ new_child as (
 ),${headOfQueues('new_child', definitions)},`,
   needWorker: 'exists (select from new_child where eager) or ',
   made: `
-placed as (
+placed_child as (
   select c.*, ${BEGINS('c')} as begins, @schema.engine_now() as now
   from new_child c
   join owned on owned.id = c.parent_id
   left join head on head.queue = c.queue
   where owned.cancel_requested_at is null or c.shielded
 ),
-child as (
-  insert into @schema.run (
-    id, workflow, version, status, queue, priority, tenant, label, attributes, input, input_digest, context, trace, deadline,
-    parent_id, root_id, depth, ref, scope, awaited, cascades, closes_with_parent,
-    gated, epoch, worker_id, ready_at, created_at, started_at
-  )
-  select id, workflow, version, case when begins then 'running' else 'pending' end,
-    queue, priority, tenant, label, attributes::jsonb, input, input_digest, context, trace,
-    least(to_timestamp(deadline / 1000), now + make_interval(secs => timeout_ms / 1000)),
-    parent_id, root_id, depth, ref, scope, awaited, cascades, closes_with_parent,
-    queue in (${GATED_QUEUES}), begins::int,
-    case when begins then ${workerId}::uuid end,
-    case when not begins then now end,
-    now,
-    case when begins then now end
-  from placed
-  on conflict do nothing
-  returning id, status, deadline
+child as (${insertChildren(workerId)}
 ),`,
   rows: `
 union all

@@ -1,5 +1,5 @@
 import { CLAIMING, HEAD, IS_NOBODY_ELSES, LOCKING_HEAD } from './claim.sql.js';
-import { aliveWorker } from './start.sql.js';
+import { aliveWorker } from './new-runs.sql.js';
 import { IS_READY, isGated, isOneOf, limitsOf, urgency } from './statement.js';
 
 /** How many tenants one claim of a queue with a limit for each tenant looks at; the next one goes on after them. */

@@ -1,5 +1,6 @@
+import { aliveWorker, BEGINS, CHILDREN, headOfQueues, insertChildren } from './new-runs.sql.js';
 import { RowSet } from './row-set.js';
-import { GATED_QUEUES, isReadyOf, readyDefinitions, urgency, urgencyOf } from './statement.js';
+import { GATED_QUEUES } from './statement.js';
 
 export const NEW_RUNS = new RowSet({
   id: 'uuid',
@@ -19,100 +20,93 @@ export const NEW_RUNS = new RowSet({
   start_at: 'float8',
   timeout_ms: 'float8',
   eager: 'bool',
+  /** Of one whose opening is committed with it: what it waits for. */
+  waiting_for: 'text',
 });
 
 const after = NEW_RUNS.width + 1;
-
-/**
- * The CTE `head`: of each queue of the new runs, the urgency of its first claimable run. A new run may begin in the process that
- * inserts it only when it would come before that, for an eager start must not overtake; and not where the queue has a gate.
- *
- * Written as "the first in the order of the index", not as `exists`: an ordered index scan remembers which entries are
- * dead, while the bitmap scan that `exists` gets walks all that a busy minute has left, until the next vacuum.
- */
-export function headOfQueues(newRuns: string, definitions: string): string {
-  return `
-head as materialized (
-  select new.queue, new.queue in (${GATED_QUEUES}) as gated, (
-    select min(first.urgency)
-    from (${readyDefinitions('new.queue', definitions)}) definition
-    cross join lateral (
-      select ${urgency('waiting')} as urgency
-      from @schema.run waiting
-      where ${isReadyOf('waiting', 'new.queue', 'definition')}
-      order by ${urgency('waiting')}, waiting.id
-      limit 1
-    ) first
-  ) as urgency
-  from (select distinct queue from ${newRuns} where eager) new
-)`;
-}
-
-/**
- * The CTE `alive`: the worker, while it has its lease, and only when it is `needed` to be: runs that this statement makes
- * its own must be found by those who take over from it. So its row is locked against its removal until they are committed;
- * and whoever removes it looks for its runs after that, by a statement of its own.
- */
-export function aliveWorker(workerId: string, needed: string): string {
-  return `
-alive as materialized (
-  select id
-  from @schema.worker
-  where id = ${workerId}::uuid
-    and expires_at > @schema.engine_now()
-    and ${needed}
-  for key share
-)`;
-}
-
-/** Whether the new run of that alias begins at once; `head` must be joined to it by its queue. */
-export const BEGINS = (run: string) =>
-  `(${run}.eager and not head.gated and coalesce(${urgencyOf('@schema.engine_now()', `${run}.priority`)} < head.urgency, true) and exists (select from alive))`;
+const workerId = `$${after}`;
+const definitions = `$${after + 1}`;
+const lockTimeout = `$${after + 2}`;
+const childrenAt = after + 3;
 
 /**
  * Inserts runs that have no parent. A key that is taken inserts nothing, and so does a repetition after a lost reply. One
  * that an open transaction has inserted is waited for, in the order of keys everywhere, and for as long as `patience` says.
- * Takes: NEW_RUNS, worker id, definitions, lock timeout in ms (or null). Locks nothing but what it inserts.
+ * One that begins at once and has an opening is inserted as waiting, with the children that it started.
+ * Takes: NEW_RUNS, worker id, definitions, lock timeout in ms (or null), with openings also CHILDREN. Locks nothing but what it inserts.
  * Returns: id, status, deadline and time of each run that was inserted.
  * The time is that of this statement, not that at which the transaction began: that may be one of the caller's, and old.
  */
-const insertRuns = `
+const insertRuns = ({ asked, newRuns, made }: OpenedChildren) => `
 with request as (
   select r.*, moment.now, coalesce(to_timestamp(start_at / 1000), moment.now + make_interval(secs => coalesce(delay_ms, 0) / 1000)) as due_at
   from ${NEW_RUNS.unnest('r', 1)}
   cross join (select @schema.engine_now() + (clock_timestamp() - now()) as now) moment
-),${headOfQueues('request', `$${after + 1}`)},${aliveWorker(`$${after}`, 'exists (select from request where eager)')},
+),${asked}${headOfQueues(newRuns, definitions)},${aliveWorker(workerId, 'exists (select from request where eager)')},
 placed as (
   select r.*, ${BEGINS('r')} as begins
   from request r
   left join head on head.queue = r.queue
 ),
 patience as materialized (
-  select set_config('lock_timeout', coalesce($${after + 2}::text, current_setting('lock_timeout')), true)
-)
-insert into @schema.run (
-  id, workflow, version, key, status, queue, priority, tenant, label, attributes, input, input_digest, context, trace,
-  root_id, depth, gated, epoch, worker_id, ready_at, wake_at, deadline, created_at, started_at
-)
-select
-  id, workflow, version, key, case when begins then 'running' else 'pending' end,
-  queue, priority, tenant, label, attributes::jsonb, input, input_digest, context, trace,
-  id, 1,
-  queue in (${GATED_QUEUES}),
-  begins::int,
-  case when begins then $${after}::uuid end,
-  case when not begins and due_at <= now then now end,
-  case when due_at > now then due_at end,
-  greatest(due_at, now) + make_interval(secs => timeout_ms / 1000),
-  now,
-  case when begins then now end
-from placed
-cross join patience
-order by workflow, key, id
-on conflict do nothing
-returning id, status,
-  extract(epoch from deadline)::float8 * 1000 as deadline,
-  extract(epoch from created_at)::float8 * 1000 as at`;
+  select set_config('lock_timeout', coalesce(${lockTimeout}::text, current_setting('lock_timeout')), true)
+),
+inserted as (
+  insert into @schema.run (
+    id, workflow, version, key, status, queue, priority, tenant, label, attributes, input, input_digest, context, trace,
+    root_id, depth, gated, epoch, worker_id, ready_at, wake_at, waiting_for, deadline, created_at, started_at
+  )
+  select
+    id, workflow, version, key,
+    case when not begins then 'pending' when waiting_for is null then 'running' else 'waiting' end,
+    queue, priority, tenant, label, attributes::jsonb, input, input_digest, context, trace,
+    id, 1,
+    queue in (${GATED_QUEUES}),
+    begins::int,
+    case when begins then ${workerId}::uuid end,
+    case when not begins and due_at <= now then now end,
+    case when due_at > now then due_at end,
+    case when begins then waiting_for end,
+    greatest(due_at, now) + make_interval(secs => timeout_ms / 1000),
+    now,
+    case when begins then now end
+  from placed
+  cross join patience
+  order by workflow, key, id
+  on conflict do nothing
+  returning id, status, deadline, created_at
+)${made}
+select id, status, extract(epoch from deadline)::float8 * 1000 as deadline, extract(epoch from created_at)::float8 * 1000 as at
+from ${made ? '(table inserted union all table child) made' : 'inserted'}`;
+
+/** The parts of that for the children of openings. */
+interface OpenedChildren {
+  asked: string;
+  /** Whose queues are looked at. */
+  newRuns: string;
+  made: string;
+}
+
+const NO_CHILDREN: OpenedChildren = { asked: '', newRuns: 'request', made: '' };
+
+const CHILDREN_OF_OPENINGS: OpenedChildren = {
+  asked: `
+new_child as (
+  select * from ${CHILDREN.unnest('c', childrenAt)}
+),`,
+  newRuns: '(select queue, eager from request union all select queue, eager from new_child) new_run',
+  made: `,
+placed_child as (
+  select c.*, ${BEGINS('c')} as begins, moment.now
+  from new_child c
+  left join head on head.queue = c.queue
+  cross join (select now from request limit 1) moment
+  where c.parent_id in (select id from inserted where status = 'waiting')
+),
+child as (${insertChildren(workerId)}
+)`,
+};
 
 /**
  * The runs that hold these ids or keys. Takes: ids, workflows, keys, side by side. Locks nothing.
@@ -193,7 +187,8 @@ const describeTransaction = `
 select current_setting('transaction_isolation') as level, to_regclass('@schema.run') is not null as ours`;
 
 export const startStatements = {
-  insertRuns,
+  insertRuns: insertRuns(NO_CHILDREN),
+  insertOpenedRuns: insertRuns(CHILDREN_OF_OPENINGS),
   findStarted,
   lockHolder,
   releaseKey,

@@ -1,0 +1,100 @@
+import { outside } from './caller-context.js';
+import type { ClaimedRun } from './claimed-run.js';
+import type { DatabaseClock } from './clock.js';
+import type { NewRun, Opening } from './new-run.js';
+import type { RunExecution } from './run-execution.js';
+import type { RunWrite } from './run-write.js';
+import { toClaimedRun } from './started-run.js';
+import type { WriteResult } from './write-buffer.js';
+
+/** One statement starts no more children than that. */
+const MOST_CHILDREN = 100;
+
+const NONE: ReadonlySet<string> = new Set();
+
+/** An opening, and the pass that goes on from it. */
+export interface MadeOpening extends Opening {
+  execution: RunExecution;
+  finish: (result: WriteResult) => void;
+}
+
+interface OpeningsParts {
+  clock: DatabaseClock;
+  passOver(run: ClaimedRun): RunExecution;
+}
+
+/**
+ * Openings: what the code of a run does before anything has happened to it. If it only starts children or waits for signals, and then
+ * parks, that is committed by the statement that starts the run: it is inserted as waiting, with its children, and one commit is
+ * spared. Pure database effects need no barrier; a step body does, so a run that begins with one has no opening.
+ *
+ * The code runs before there is a run. So it is begun only for workflows whose last run in this process was seen to begin
+ * like that, and not for a start whose key may find another run. Invariant: nothing of an opening is kept without its run, nor of
+ * one that has used what only the commit tells (the time of the start). Whatever else the code does, or becomes of
+ * the start, the pass is dropped, and the run is begun as if there had been none.
+ */
+export class Openings {
+  /** Workflows whose last new run had nothing but an opening in its first write. */
+  private readonly expected = new Set<string>();
+  private readonly made = new Map<string, MadeOpening>();
+
+  constructor(private readonly parts: OpeningsParts) {}
+
+  /** What the first writes of new runs say of their workflows. */
+  learn(writes: readonly RunWrite[]): void {
+    for (const write of writes) {
+      if (write.epoch !== 1 || write.writeNo !== 1) continue;
+      if (isOpening(write)) this.expected.add(write.workflow);
+      else this.expected.delete(write.workflow);
+    }
+  }
+
+  /** Those of the new runs that begin here and have an opening. */
+  async of(runs: readonly NewRun[]): Promise<Opening[]> {
+    const candidates = this.expected.size ? runs.filter((run) => this.mayHaveOpening(run)) : [];
+    const openings = await Promise.all(candidates.map((run) => this.make(run)));
+    return openings.filter((opening) => opening !== undefined);
+  }
+
+  /** The opening of a run that is being started, to be begun or dropped. */
+  take(runId: string): MadeOpening | undefined {
+    const opening = this.made.get(runId);
+    this.made.delete(runId);
+    return opening;
+  }
+
+  private mayHaveOpening({ eager, workflow, key, timeoutMs, deadline }: NewRun): boolean {
+    return eager && this.expected.has(workflow) && key === null && timeoutMs === null && deadline === null;
+  }
+
+  private async make(run: NewRun): Promise<MadeOpening | undefined> {
+    const execution = this.parts.passOver(toClaimedRun(run, { at: this.parts.clock.now(), deadline: null }));
+    const taken = await outside(() => execution.open());
+    const { write } = taken ?? {};
+    if (!write || !isOpening(write)) {
+      execution.drop('The run begins when it is committed');
+      this.expected.delete(run.workflow);
+      return undefined;
+    }
+    const { waitingFor } = write.move;
+    const opening = { runId: run.id, waitingFor, children: write.children, execution, finish: taken!.finish };
+    this.made.set(run.id, opening);
+    return opening;
+  }
+}
+
+type OpeningWrite = RunWrite & { move: { to: 'waiting'; waitingFor: string } };
+
+/** Starts children, and waits for something that is not a time. */
+function isOpening(write: RunWrite): write is OpeningWrite {
+  const { move, outcomes, children, effects, state, attributes } = write;
+  const waits = move?.to === 'waiting' && move.wakeAt === null;
+  const hasMore = outcomes.length > 0 || effects !== null || state !== undefined || attributes !== null;
+  return waits && !hasMore && children.length <= MOST_CHILDREN;
+}
+
+/** What became of the write of an opening that is committed. */
+export function parkedAsAsked(id: string): WriteResult {
+  const run = { id, status: 'waiting' as const, wakes: 0, cancel: null, watched: false, next: undefined };
+  return { lost: false, run, refusedChildren: NONE };
+}
