@@ -1,6 +1,7 @@
 import type { CallerContext } from './caller-context.js';
 import type { DatabaseClock } from './clock.js';
 import type { WorkflowDefinition, WorkflowReference } from './definition.js';
+import { endsWithin } from './ends-within.js';
 import { RunFinishedError, RunNotFoundError } from './errors.js';
 import type { EventSink } from './events.js';
 import type { EngineHealth, FleetHealth } from './health.js';
@@ -22,6 +23,7 @@ import { HintBuffer } from './hint-buffer.js';
 import { Worker, type WorkerSettings } from './worker.js';
 
 const LIVE_DEFINITIONS_MS = 1_000;
+const LAST_WORDS_MS = 1_000;
 
 export interface EngineParts {
   store: Store;
@@ -210,9 +212,9 @@ export class Engine {
     this.worker?.noticeChanged(queue);
   }
 
-  /** Tells other processes what they may want to look at, before this one ends. */
-  tellOthers(): Promise<void> {
-    return this.hints.flush();
+  /** Tells other processes what they may want to look at, before this one ends; they look by themselves, too. */
+  async tellOthers(): Promise<void> {
+    await endsWithin(LAST_WORDS_MS, this.hints.flush());
   }
 
   /** Cancels these runs and their descendants, in one transaction. Gives how many of these it reached. */

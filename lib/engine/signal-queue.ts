@@ -1,4 +1,4 @@
-import { setTimeout as delay } from 'node:timers/promises';
+import { endsWithin } from './ends-within.js';
 import { DatabaseUnavailableError } from './errors.js';
 import type { NewSignal, SentSignal } from './sent-signal.js';
 import type { Store } from './store.js';
@@ -35,10 +35,7 @@ export class SignalQueue {
     while (this.waiting.length) {
       await turn();
       // One of the runs may be locked for longer, by the cancellation of a large family; the others do not wait for that.
-      await Promise.race([
-        this.send(this.waiting.splice(0, LARGEST_BATCH)),
-        delay(PATIENCE_MS, undefined, { ref: false }),
-      ]);
+      await endsWithin(PATIENCE_MS, this.send(this.waiting.splice(0, LARGEST_BATCH)));
     }
     this.isFlushing = false;
   }

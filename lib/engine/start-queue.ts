@@ -1,3 +1,4 @@
+import { endsWithin } from './ends-within.js';
 import { DatabaseUnavailableError } from './errors.js';
 import type { NewRun, Placement, StartOutcome, StartResult } from './new-run.js';
 import type { Store } from './store.js';
@@ -51,10 +52,7 @@ export class StartQueue {
 
   /** A start may wait for a key that an open transaction holds; those that come after it need not. */
   private async startSoon(batch: Waiting[]): Promise<void> {
-    let timer: NodeJS.Timeout | undefined;
-    const patience = new Promise<void>((resolve) => (timer = setTimeout(resolve, PATIENCE_MS)));
-    await Promise.race([this.start(batch), patience]);
-    clearTimeout(timer);
+    await endsWithin(PATIENCE_MS, this.start(batch));
   }
 
   private async start(batch: Waiting[], together = false): Promise<void> {

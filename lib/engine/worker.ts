@@ -3,6 +3,7 @@ import { Claims } from './claims.js';
 import type { DatabaseClock } from './clock.js';
 import { CommitQueue, type CommitQueueHost } from './commit-queue.js';
 import { Draining } from './draining.js';
+import { endsWithin } from './ends-within.js';
 import type { EventSink } from './events.js';
 import type { WorkerHealth } from './health.js';
 import { HeartbeatBuffer } from './heartbeat-buffer.js';
@@ -35,6 +36,9 @@ import { TickTimer } from './tick-timer.js';
 import type { Transactions } from './transactions.js';
 import { WakeTimer } from './wake-timer.js';
 import { WorkerHost } from './worker-host.js';
+
+/** How long a worker that shuts down tries to say so. */
+const FAREWELL_MS = 5_000;
 
 export interface WorkerSettings {
   /** Runs executing at a time in this process; parked ones do not count. */
@@ -198,12 +202,21 @@ export class Worker {
 
   /**
    * Stops claiming, lets step bodies end up to the shutdown timeout, and hands every run back, so that another worker
-   * goes on with it at once. Safe to call twice.
+   * goes on with it at once. A database that does not answer is not waited for: then others take over when the lease ends. Safe
+   * to call twice.
    */
   async stop(): Promise<void> {
     if (this.isStopped) return;
-    await this.draining.upTo(this.settings.shutdownTimeoutMs);
+    const { shutdownTimeoutMs } = this.settings;
+    const isDrained = await endsWithin(shutdownTimeoutMs + FAREWELL_MS, this.draining.upTo(shutdownTimeoutMs));
     this.halt('The worker shuts down');
+    if (isDrained && (await endsWithin(FAREWELL_MS, this.retire()))) return;
+    this.parts.warn(
+      `The database does not answer, so worker ${this.id} ends without a word; others take over what it has when its lease ends.`,
+    );
+  }
+
+  private async retire(): Promise<void> {
     await this.heartbeats.flush();
     this.hintAt(await this.lease.retire());
     await this.hints.flush();

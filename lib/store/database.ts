@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import pg, { type Pool, type PoolClient, type QueryConfig } from 'pg';
 import { DataSource, type DataSourceOptions, type QueryRunner } from 'typeorm';
+import { endsWithin } from '../engine/ends-within.js';
 import { DatabaseUnavailableError } from '../engine/errors.js';
 import { ArrayParameter } from './array-parameter.js';
 import { HistoryEntity } from './entities/history.entity.js';
@@ -30,6 +31,7 @@ const CALL_PATIENCE_MS = 30_000;
 /** Enough for the commit lanes, the starts, the claims, the heartbeat, the listener and some queries at a time. */
 const POOL_SIZE = 8;
 const CONNECT_TIMEOUT_MS = 5_000;
+const CLOSE_TIMEOUT_MS = 5_000;
 /**
  * Without the timeout a statement into a black hole hangs for ever; the connection is thrown away after it. One that only
  * listens is asked by the operating system whether it is still there, which by default begins after two hours.
@@ -194,10 +196,11 @@ export class Database {
     return this.pool.connect();
   }
 
+  /** Does not wait for connections on which a silent database owes an answer: those end by their time-outs. */
   async close(): Promise<void> {
     if (this.isClosed) return;
     this.isClosed = true;
-    await this.dataSource.destroy();
+    await endsWithin(CLOSE_TIMEOUT_MS, this.dataSource.destroy());
   }
 
   get closed(): boolean {

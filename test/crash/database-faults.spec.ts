@@ -1,5 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 
+import type { LoggerService } from '@nestjs/common';
 import pg from 'pg';
 
 import type { OrchestrationModuleOptions, WorkerOptions } from '../../lib/index.js';
@@ -40,6 +41,7 @@ const { commitWrites } = allStatements('orchestration');
 function startBehindProxy(
   providers: NonNullable<Parameters<typeof startApp>[0]['providers']>,
   { readTimeoutMs, ...worker }: WorkerOptions & { readTimeoutMs?: number } = {},
+  logger?: LoggerService,
 ): Promise<TestApp> {
   const connection: OrchestrationModuleOptions['connection'] = {
     ...database.connection,
@@ -48,7 +50,8 @@ function startBehindProxy(
     applicationName: BEHIND_PROXY,
     ...(readTimeoutMs && { extra: { query_timeout: readTimeoutMs } }),
   };
-  return startApp({ database, providers, options: { connection, worker: { pollInterval: 100, ...worker } } });
+  const options = { connection, worker: { pollInterval: 100, ...worker } };
+  return startApp({ database, providers, options, ...(logger && { logger }) });
 }
 
 async function count(query: string, values: unknown[] = []): Promise<number> {
@@ -419,6 +422,29 @@ describe('a worker that is cut off for longer than its lease', () => {
     held.open();
 
     await expect(other.orchestrator.result(run.id, { timeout: '5s' })).resolves.toBe('done');
+  });
+});
+
+describe('an app that shuts down while the database is silent', () => {
+  it('ends within seconds and says so, and another worker takes its run over', async () => {
+    const held = new Barrier();
+    const warnings: string[] = [];
+    const logger = { log() {}, error() {}, warn: (line: string) => warnings.push(line) };
+    const Work = workflow('work', ({ ctx }) => ctx.step('work', ({ attempt }) => held.pass().then(() => attempt)));
+    const app = await startBehindProxy([Work], { lease: 2_000, shutdownTimeout: 500 }, logger);
+    const run = await app.orchestrator.start(Work, undefined);
+    await held.reached();
+
+    proxy.blackhole();
+    const begun = performance.now();
+    await app.close();
+    expect(performance.now() - begun).toBeLessThan(15_000);
+    expect(warnings).toContainEqual(expect.stringContaining('ends without a word; others take over what it has'));
+
+    held.open();
+    const other = await startApp({ database, providers: [Work] });
+    await until('it is taken over', async () => (await other.orchestrator.get(run.id)).status === 'completed');
+    expect(await other.orchestrator.get(run.id)).toMatchObject({ output: 1 });
   });
 });
 
