@@ -18,7 +18,9 @@ export class HeartbeatBuffer {
 
   add(heartbeat: Heartbeat): void {
     this.newest.set(`${heartbeat.runId}/${heartbeat.seq}`, heartbeat);
-    this.timer ??= setTimeout(() => void this.flush(), this.lastSentAt + INTERVAL_MS - performance.now());
+    // Node warns of a negative delay.
+    const wait = Math.max(0, this.lastSentAt + INTERVAL_MS - performance.now());
+    this.timer ??= setTimeout(() => void this.flush(), wait);
   }
 
   /** Resolves when all that was added so far is kept. */

@@ -7,7 +7,7 @@ import type { TestApp } from './app.js';
 /** What a process does in the database on its way to or from a wait. */
 const GATED = [
   ...(['cancel', 'claim', 'commit', 'commitWithEffects', 'loadEnds', 'loadHistories'] as const),
-  ...(['loadSignals', 'signal', 'wake', 'wakeDue'] as const),
+  ...(['loadSignals', 'signal', 'start', 'wake', 'wakeDue'] as const),
 ] satisfies (keyof Store)[];
 /** In so many turns of the event loop, what reacts to an answer has asked for the next. */
 const TURNS_TO_REST = 8;
