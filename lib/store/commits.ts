@@ -9,6 +9,7 @@ import type { Run } from './database.js';
 import {
   cancelFromRow,
   childToRow,
+  endToRow,
   outcomeToRow,
   recorderToRow,
   toBeWokenRow,
@@ -17,7 +18,7 @@ import {
   writeToRow,
 } from './rows.js';
 import type { Statements } from './statements/all.js';
-import { OUTCOMES, RECORDERS, WRITES } from './statements/commit.sql.js';
+import { ENDS, OUTCOMES, RECORDERS, WRITES } from './statements/commit.sql.js';
 import { CHILDREN } from './statements/new-runs.sql.js';
 import type { TypeOrmInputStore } from './typeorm-input-store.js';
 
@@ -64,16 +65,24 @@ export class Commits {
     return result;
   }
 
-  private send(run: Run, writes: readonly RunWrite[], placement: Placement): Promise<CommitRow[]> {
+  private async send(run: Run, writes: readonly RunWrite[], placement: Placement): Promise<CommitRow[]> {
     const outcomes = OUTCOMES.parameters(
       writes.flatMap((write) => write.outcomes.map((outcome) => outcomeToRow(write.runId, outcome))),
     );
     if (writes.every(onlyRecords))
       return run(this.sql.commitOutcomes, [...RECORDERS.parameters(writes.map(recorderToRow)), ...outcomes]);
+    if (areEnds(writes)) {
+      const residents = new Set(placement.resident);
+      const ends = ENDS.parameters(toRows(writes, (write, at) => endToRow(write, at, residents.has(write.runId))));
+      const ended = residents.size
+        ? await run<CommitRow>(this.sql.commitEndsWithParents, [...ends, ...outcomes, placement.workerId ?? null])
+        : await run<CommitRow>(this.sql.commitEnds, [...ends, ...outcomes]);
+      if (ended.length) return ended;
+    }
 
     const children = writes.flatMap((write) => write.children.map((child) => childToRow(child, this.serializer)));
     return run(children.length ? this.sql.commitWithChildren : this.sql.commitWrites, [
-      ...WRITES.parameters([...toRows(writes), ...parentsToWake(writes).map(toBeWokenRow)]),
+      ...WRITES.parameters([...toRows(writes, writeToRow), ...parentsToWake(writes).map(toBeWokenRow)]),
       ...outcomes,
       placement.workerId ?? null,
       placement.resident,
@@ -142,10 +151,11 @@ export class Commits {
   }
 }
 
-function toRows(writes: readonly RunWrite[]) {
+/** Each with the position of its first outcome among those of all. */
+function toRows<Row>(writes: readonly RunWrite[], toRow: (write: RunWrite, firstOutcome: number) => Row): Row[] {
   let position = 1;
   return writes.map((write) => {
-    const row = writeToRow(write, position);
+    const row = toRow(write, position);
     position += write.outcomes.length;
     return row;
   });
@@ -154,6 +164,19 @@ function toRows(writes: readonly RunWrite[]) {
 /** Leaves the row of its run as it is. */
 function onlyRecords({ move, children, state, attributes }: RunWrite): boolean {
   return move === null && children.length === 0 && state === undefined && attributes === null;
+}
+
+/** They end their runs, and whom an end would wake has been told of it, and ends by it. */
+function areEnds(writes: readonly RunWrite[]): boolean {
+  const ids = new Set(writes.map(({ runId }) => runId));
+  return writes.every(
+    ({ move, children, state, attributes, parentId, toldParent }) =>
+      (move?.to === 'completed' || move?.to === 'failed') &&
+      children.length === 0 &&
+      state === undefined &&
+      attributes === null &&
+      (parentId === null || (toldParent && ids.has(parentId))),
+  );
 }
 
 /** Of those that end: the parents that are not written themselves. */

@@ -91,18 +91,23 @@ export function childToRow(child: NewRun, serializer: PayloadSerializer) {
 const SHORTEST_SHARED_OUTPUT = 1_024;
 
 /** `firstOutcome`: the position, from 1, of the first outcome of the write among those of the statement. */
-export function writeToRow(write: RunWrite, firstOutcome: number) {
-  const { move } = write;
+function outputToRow({ move, outcomes }: RunWrite, firstOutcome: number) {
   const output = move?.to === 'completed' ? move.output : null;
   const isLong = output !== null && output.length >= SHORTEST_SHARED_OUTPUT;
-  const shared = isLong ? write.outcomes.findIndex((outcome) => outcome.output === output) : -1;
+  const shared = isLong ? outcomes.findIndex((outcome) => outcome.output === output) : -1;
+  return { output: shared < 0 ? output : null, output_at: shared < 0 ? null : firstOutcome + shared };
+}
+
+export function writeToRow(write: RunWrite, firstOutcome: number) {
+  const { move } = write;
+  const { output, output_at } = outputToRow(write, firstOutcome);
   return {
     id: write.runId,
     epoch: write.epoch,
     write_no: write.writeNo,
     move: move?.to ?? null,
-    output: shared < 0 ? output : null,
-    output_at: shared < 0 ? null : firstOutcome + shared,
+    output,
+    output_at,
     error: move && 'error' in move ? move.error : null,
     wake_at: move?.to === 'waiting' ? move.wakeAt : null,
     waiting_for: move?.to === 'waiting' ? move.waitingFor : null,
@@ -112,6 +117,23 @@ export function writeToRow(write: RunWrite, firstOutcome: number) {
     has_state: write.state !== undefined,
     state: write.state ?? null,
     attributes: attributesToRow(write.attributes),
+  };
+}
+
+/** A write that ends its run. */
+export function endToRow(write: RunWrite, firstOutcome: number, resumes: boolean) {
+  const move = write.move!;
+  const { output, output_at } = outputToRow(write, firstOutcome);
+  return {
+    id: write.runId,
+    epoch: write.epoch,
+    write_no: write.writeNo,
+    status: move.to,
+    output,
+    output_at,
+    error: 'error' in move ? move.error : null,
+    told_parent: write.toldParent,
+    resumes,
   };
 }
 

@@ -1,6 +1,7 @@
 import type { Store } from '../../lib/engine/store.js';
 import { ArrayParameter } from '../../lib/store/array-parameter.js';
 import type { EngineHost } from '../../lib/nest/engine-host.js';
+import { allStatements } from '../../lib/store/statements/all.js';
 import { startApp, type TestApp } from '../support/app.js';
 import { Barrier } from '../support/barrier.js';
 import { type EngineDatabase, useEngineDatabase } from '../support/engine-database.js';
@@ -23,7 +24,18 @@ async function epochOf(runId: string): Promise<number> {
 }
 
 describe('the commits of a worker', () => {
-  const Quick = workflow('quick', ({ ctx }) => ctx.step('work', () => 'done'));
+  let step = new Barrier();
+  const Quick = workflow('quick', ({ ctx }) => ctx.step('work', () => step.pass().then(() => 'done')));
+  const Failing = workflow('failing', ({ ctx }) =>
+    ctx.step('work', () => step.pass().then(() => Promise.reject(new Error('not today'))), {
+      retry: { maxAttempts: 1 },
+    }),
+  );
+
+  beforeEach(() => {
+    step = new Barrier();
+    step.open();
+  });
 
   it('one that waits for a lock does not hold up the runs that are not in it', async () => {
     const step = new Barrier();
@@ -62,6 +74,39 @@ describe('the commits of a worker', () => {
     await rows.release();
     await Promise.all(runs.map((run) => run.result()));
     expect(commits).toEqual({ sizes: [100, 100, 50], mostAtOnce: 2 });
+  });
+
+  it('of ends alone are a statement of their own, which leaves all of them to the general one when one concerns somebody else', async () => {
+    const { commitEnds, commitWrites } = allStatements('orchestration');
+    const app = await startApp({ database: opened.database, providers: [Quick, Failing] });
+    const other = await startApp({ database: opened.database, options: { worker: false } });
+    const endTogether = async (act: (runId: string) => Promise<unknown>) => {
+      step = new Barrier();
+      const runs = await Promise.all([Failing, Quick, Failing].map((each) => app.orchestrator.start(each, undefined)));
+      await step.reached(3);
+      await act(runs[1]!.id);
+      const { byQuery } = await measure(opened.database, async () => {
+        step.open();
+        await Promise.allSettled(runs.map((run) => run.result({ timeout: '5s' })));
+      });
+      const statuses = await Promise.all(runs.map((run) => run.status()));
+      return { statuses, ends: byQuery.get(commitEnds.text) ?? 0, general: byQuery.get(commitWrites.text) ?? 0 };
+    };
+    const statuses = ['failed', 'completed', 'failed'];
+
+    expect(await endTogether(() => Promise.resolve())).toEqual({ statuses, ends: 1, general: 0 });
+    let watched: Promise<unknown> | undefined;
+    const watch = async (runId: string) => {
+      watched = other.orchestrator.result(runId);
+      await until('it is watched', async () => {
+        const { rows } = await opened.sql.query('select from orchestration.run where id = $1 and watched', [runId]);
+        return rows.length === 1;
+      });
+    };
+    expect(await endTogether(watch)).toEqual({ statuses, ends: 1, general: 1 });
+    expect(await watched).toBe('done');
+    const cancelled = { statuses: ['failed', 'cancelled', 'failed'], ends: 1, general: expect.any(Number) as number };
+    expect(await endTogether((runId) => other.orchestrator.cancel(runId))).toEqual(cancelled);
   });
 
   it('a long result that a step has given as well is sent once, and kept for both', async () => {

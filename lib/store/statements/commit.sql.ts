@@ -27,6 +27,22 @@ export const WRITES = new RowSet(
 /** Writes that leave their runs' rows as they are. */
 export const RECORDERS = new RowSet({ id: 'uuid', epoch: 'int', seen_wakes: 'int' });
 
+/** Writes that end their runs, and with `resumes` parents that are parked here and have been told of such an end. */
+export const ENDS = new RowSet(
+  {
+    id: 'uuid',
+    epoch: 'int',
+    write_no: 'int',
+    status: 'text',
+    output: 'text',
+    output_at: 'int',
+    error: 'text',
+    told_parent: 'bool',
+    resumes: 'bool',
+  },
+  ['output', 'error'],
+);
+
 export const OUTCOMES = new RowSet({
   run_id: 'uuid',
   seq: 'int',
@@ -60,15 +76,15 @@ const outcomeOutput = `(${OUTCOMES.array('output', outcomesAt)})[c.output_at]`;
 /** What the writes say of a run that changes. */
 const kept = (column: 'output' | 'error' | 'waiting_for') => WRITES.keptAt(column, 'c', 1);
 
-/** The outcomes of the runs that are owned. */
-const recorded = (first: number) => `recorded as (
+/** The outcomes, of the runs that are owned or under a condition for all of them. */
+const recorded = (first: number, which = 'join owned on owned.id = h.run_id') => `recorded as (
   insert into @schema.history (
     run_id, seq, kind, scope, name, ordinal, status, digest, output, error, attempts, after_seq, started_at, finished_at, child_id, logs
   )
   select h.run_id, h.seq, h.kind, h.scope, h.name, h.ordinal, h.status, h.digest, h.output, h.error, h.attempts, h.after_seq,
     to_timestamp(h.started_at / 1000), to_timestamp(h.finished_at / 1000), h.child_id, h.logs
   from ${OUTCOMES.unnest('h', first)}
-  join owned on owned.id = h.run_id
+  ${which}
   on conflict (run_id, seq) do nothing
 )`;
 
@@ -98,6 +114,68 @@ where watched
   or cancel_requested_at is not null
   or wakes <> seen_wakes
   or (select count(*) from owned) <> cardinality($2::int[])`;
+
+/** What has to hold beside for parents that go on in the slots of their children: see `may_resume` of {@link groupCommit}. */
+interface ToldParents {
+  alive: string;
+  mayEnd: string;
+  areFree: string;
+}
+
+const endsWorker = `$${1 + ENDS.width + OUTCOMES.width}`;
+
+const NO_PARENTS: ToldParents = { alive: '', mayEnd: '', areFree: '' };
+
+const TOLD_PARENTS: ToldParents = {
+  alive: `${aliveWorker(endsWorker, 'true')},`,
+  mayEnd: ` or (w.resumes and r.status = 'waiting' and r.worker_id = ${endsWorker}::uuid and not r.paused)`,
+  areFree: `
+    and exists (select from alive)
+    and not exists (select from locked where resumes and queue in (${GATED_QUEUES}))`,
+};
+
+/**
+ * The group commit of writes that end their runs, when nothing has happened to any of these that concerns anybody else: all of
+ * them, or none. Most commits of short runs are like that, and PostgreSQL prepares each part of a statement at each execution, used or
+ * not. Locks as {@link groupCommit}, which decides in all other cases. Wakes nobody: each parent of an end has a write here.
+ * Takes: ENDS, OUTCOMES, with parents among them the worker id. Returns: as that, 'all'; no row when it has done nothing.
+ */
+const commitEnds = (parents: ToldParents) => `
+with locked as materialized (
+  select w.*, r.queue
+  from ${ENDS.unnest('w', 1)}
+  join @schema.run r on r.id = w.id
+  where r.epoch = w.epoch
+    and r.write_no < w.write_no
+    and (r.status = 'running'${parents.mayEnd})
+    and r.cancel_requested_at is null
+    and not r.watched
+    and (w.told_parent or not r.awaited)
+  order by r.id
+  for no key update of r
+),${parents.alive}
+plain as materialized (
+  select count(*)::int as writes
+  from locked
+  having count(*) = cardinality($1::uuid[])${parents.areFree}
+),
+${recorded(1 + ENDS.width, 'cross join plain')},
+ended as (
+  update @schema.run r
+  set status = w.status,
+    wake_at = null,
+    waiting_for = null,
+    write_no = w.write_no,
+    output = coalesce((${OUTCOMES.array('output', 1 + ENDS.width)})[w.output_at], ${ENDS.keptAt('output', 'w', 1)}),
+    error = ${ENDS.keptAt('error', 'w', 1)},
+    worker_id = null,
+    finished_at = @schema.engine_now()
+  from locked w
+  where r.id = w.id
+    and exists (select from plain)
+)
+select 'all' as tag, writes as wakes, extract(epoch from @schema.engine_now())::float8 * 1000 as at
+from plain`;
 
 /**
  * Group commit: the writes of many runs as one statement. Most make no children, and are spared the parts for those.
@@ -353,6 +431,8 @@ where parent_id = $1::uuid
 
 export const commitStatements = {
   commitOutcomes,
+  commitEnds: commitEnds(NO_PARENTS),
+  commitEndsWithParents: commitEnds(TOLD_PARENTS),
   commitWrites: groupCommit(NO_CHILDREN),
   commitWithChildren: groupCommit(CHILDREN_OF_WRITES),
   awaitChildren,
