@@ -48,6 +48,11 @@ export interface NewRun {
   eager: boolean;
 }
 
+/** Whether nothing but what is claimable already, or a queue's limits, can keep it from beginning with its start. */
+export function beginsWithStart({ eager, key }: NewRun): boolean {
+  return eager && key === null;
+}
+
 /** How a child hangs on its parent. */
 export interface ChildPlace {
   parentId: string;

@@ -1,7 +1,7 @@
 import { outside } from './caller-context.js';
 import type { ClaimedRun } from './claimed-run.js';
 import type { DatabaseClock } from './clock.js';
-import type { NewRun, Opening } from './new-run.js';
+import { beginsWithStart, type NewRun, type Opening } from './new-run.js';
 import type { RunExecution } from './run-execution.js';
 import type { RunWrite } from './run-write.js';
 import { toClaimedRun } from './started-run.js';
@@ -49,9 +49,10 @@ export class Openings {
     }
   }
 
-  /** Those of the new runs that begin here and have an opening. */
+  /** Of runs that are started together: those that have one, if all of them are to begin here. */
   async of(runs: readonly NewRun[]): Promise<Opening[]> {
-    const candidates = this.expected.size ? runs.filter((run) => this.mayHaveOpening(run)) : [];
+    const isExpected = this.expected.size > 0 && runs.every(beginsWithStart);
+    const candidates = isExpected ? runs.filter((run) => this.mayHaveOpening(run)) : [];
     const openings = await Promise.all(candidates.map((run) => this.make(run)));
     return openings.filter((opening) => opening !== undefined);
   }
@@ -63,8 +64,8 @@ export class Openings {
     return opening;
   }
 
-  private mayHaveOpening({ eager, workflow, key, timeoutMs, deadline }: NewRun): boolean {
-    return eager && this.expected.has(workflow) && key === null && timeoutMs === null && deadline === null;
+  private mayHaveOpening({ workflow, timeoutMs, deadline }: NewRun): boolean {
+    return this.expected.has(workflow) && timeoutMs === null && deadline === null;
   }
 
   private async make(run: NewRun): Promise<MadeOpening | undefined> {

@@ -39,14 +39,12 @@ export class Placements {
     return { ...this.common, resident: [], openings: [] };
   }
 
-  /** The same, and runs their openings: a run that waits from the beginning needs no slot, and its children may have that. */
+  /** The same, and runs their openings: a run that waits from the beginning leaves its slot to its children. */
   async forOpenings(runs: readonly NewRun[]): Promise<Placement> {
     const placement = this.forStarts(runs);
     const openings = await this.parts.openings.of(runs);
-    for (const { children } of openings) {
-      this.parts.runs.release(1);
-      this.reserveFor(children);
-    }
+    this.parts.runs.leave(openings.length);
+    for (const { children } of openings) this.reserveFor(children);
     return { ...placement, openings };
   }
 
@@ -65,11 +63,12 @@ export class Placements {
   takeOn(runs: readonly NewRun[], statusOf: (run: NewRun) => StartResult | undefined): void {
     for (const run of runs) {
       const result = statusOf(run);
+      if (run.eager) this.releaseSlotOf(run);
       const opening = this.parts.openings.take(run.id);
       if (opening) this.takeOnOpening(opening, result);
-      else if (run.eager) this.releaseSlotOf(run);
-      if (!result?.started || result.opened) continue;
-      if (result.status === 'running' && run.eager && !opening) this.parts.takeOn(toClaimedRun(run, result));
+      // One whose reply was late may have been claimed, and be here already.
+      if (!result?.started || result.opened || this.parts.runs.find(run.id)) continue;
+      if (result.status === 'running' && run.eager) this.parts.takeOn(toClaimedRun(run, result));
       else if (run.delayMs !== null || run.startAt !== null) this.parts.dueAt(result.at + (run.delayMs ?? 0));
       else this.parts.ready(run);
     }
@@ -99,6 +98,7 @@ export class Placements {
   /** Of a run that was to be committed with its opening. */
   private takeOnOpening(opening: MadeOpening, result: StartResult | undefined): void {
     const { opened, at } = result ?? {};
+    this.parts.runs.leave(-1);
     if (opened && this.parts.takesRuns()) this.parts.takeOnOpened(opening, at!);
     else opening.execution.drop('The run was not committed with its opening');
     this.takeOnMade(opening.children, new Map(opened?.map((child) => [child.id, child])), at ?? 0);

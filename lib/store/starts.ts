@@ -1,14 +1,21 @@
 import type { DatabaseClock } from '../engine/clock.js';
 import type { RunStatus } from '../engine/run.js';
 import { fromSqlText, type PayloadSerializer, toSqlText } from '../engine/serialization.js';
-import type { NewRun, Opening, Placement, StartOutcome, StartResult } from '../engine/new-run.js';
+import {
+  beginsWithStart,
+  type NewRun,
+  type Opening,
+  type Placement,
+  type StartOutcome,
+  type StartResult,
+} from '../engine/new-run.js';
 import type { ForkRequest } from '../engine/store.js';
 import type { Run } from './database.js';
-import { childToRow, newRunToRow, nullable } from './rows.js';
+import { begunRunToRow, childToRow, newRunToRow, nullable } from './rows.js';
 import type { StartLimiter } from './start-limiter.js';
 import type { Statements } from './statements/all.js';
 import { CHILDREN } from './statements/new-runs.sql.js';
-import { NEW_RUNS } from './statements/start.sql.js';
+import { BEGUN_RUNS, NEW_RUNS } from './statements/start.sql.js';
 
 /** A key may be held by an open transaction for long, and a connection must not; it is tried again with pauses. */
 const KEY_PATIENCE_MS = 100;
@@ -117,19 +124,9 @@ export class Starts {
     runs: readonly NewRun[],
     { placement, keyPatienceMs }: Insertion,
   ): Promise<StartResult[]> {
-    const openings = new Map(placement.openings.map((opening) => [opening.runId, opening]));
-    const parameters = [
-      ...NEW_RUNS.parameters(
-        runs.map((newRun) => newRunToRow(newRun, this.serializer, openings.get(newRun.id)?.waitingFor)),
-      ),
-      placement.workerId ?? null,
-      placement.definitions.map(toSqlText),
-      keyPatienceMs?.toString() ?? null,
-    ];
-    const rows = openings.size
-      ? await run<StartedRow>(this.sql.insertOpenedRuns, [...parameters, ...this.childrenOf(placement.openings)])
-      : await run<StartedRow>(this.sql.insertRuns, parameters);
+    const rows = await this.insertRows(run, runs, { placement, keyPatienceMs });
     const inserted = new Map(rows.map((row) => [row.id, row]));
+    const openings = new Map(placement.openings.map((opening) => [opening.runId, opening]));
     const results = runs.map((newRun): StartResult | undefined => {
       const row = inserted.get(newRun.id);
       return row && { ...toStarted(row, newRun), opened: openedWith(openings.get(newRun.id), row.status, inserted) };
@@ -141,10 +138,32 @@ export class Starts {
     return results as StartResult[];
   }
 
-  private childrenOf(openings: readonly Opening[]) {
-    return CHILDREN.parameters(
-      openings.flatMap(({ children }) => children.map((child) => childToRow(child, this.serializer))),
+  private async insertRows(
+    run: Run,
+    runs: readonly NewRun[],
+    { placement, keyPatienceMs }: Insertion,
+  ): Promise<StartedRow[]> {
+    const placed = [placement.workerId ?? null, placement.definitions.map(toSqlText)];
+    const begun = runs.every(beginsWithStart) ? await this.begin(run, runs, placement.openings, placed) : [];
+    if (begun.length) return begun;
+    const rows = NEW_RUNS.parameters(runs.map((newRun) => newRunToRow(newRun, this.serializer)));
+    return run(this.sql.insertRuns, [...rows, ...placed, keyPatienceMs?.toString() ?? null]);
+  }
+
+  /** All of them, with their openings, or none. */
+  private begin(
+    run: Run,
+    runs: readonly NewRun[],
+    openings: readonly Opening[],
+    placed: readonly unknown[],
+  ): Promise<StartedRow[]> {
+    const waits = new Map(openings.map(({ runId, waitingFor }) => [runId, waitingFor]));
+    const rows = BEGUN_RUNS.parameters(
+      runs.map((newRun) => begunRunToRow(newRun, this.serializer, waits.get(newRun.id) ?? null)),
     );
+    if (openings.length === 0) return run(this.sql.beginRuns, [...rows, ...placed]);
+    const children = openings.flatMap((opening) => opening.children.map((child) => childToRow(child, this.serializer)));
+    return run(this.sql.beginOpenedRuns, [...rows, ...placed, ...CHILDREN.parameters(children)]);
   }
 
   private async findThoseThatWereThere(

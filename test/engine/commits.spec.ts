@@ -24,17 +24,17 @@ async function epochOf(runId: string): Promise<number> {
 }
 
 describe('the commits of a worker', () => {
-  let step = new Barrier();
-  const Quick = workflow('quick', ({ ctx }) => ctx.step('work', () => step.pass().then(() => 'done')));
+  let quick = new Barrier();
+  const Quick = workflow('quick', ({ ctx }) => ctx.step('work', () => quick.pass().then(() => 'done')));
   const Failing = workflow('failing', ({ ctx }) =>
-    ctx.step('work', () => step.pass().then(() => Promise.reject(new Error('not today'))), {
+    ctx.step('work', () => quick.pass().then(() => Promise.reject(new Error('not today'))), {
       retry: { maxAttempts: 1 },
     }),
   );
 
   beforeEach(() => {
-    step = new Barrier();
-    step.open();
+    quick = new Barrier();
+    quick.open();
   });
 
   it('one that waits for a lock does not hold up the runs that are not in it', async () => {
@@ -81,12 +81,12 @@ describe('the commits of a worker', () => {
     const app = await startApp({ database: opened.database, providers: [Quick, Failing] });
     const other = await startApp({ database: opened.database, options: { worker: false } });
     const endTogether = async (act: (runId: string) => Promise<unknown>) => {
-      step = new Barrier();
+      quick = new Barrier();
       const runs = await Promise.all([Failing, Quick, Failing].map((each) => app.orchestrator.start(each, undefined)));
-      await step.reached(3);
+      await quick.reached(3);
       await act(runs[1]!.id);
       const { byQuery } = await measure(opened.database, async () => {
-        step.open();
+        quick.open();
         await Promise.allSettled(runs.map((run) => run.result({ timeout: '5s' })));
       });
       const statuses = await Promise.all(runs.map((run) => run.status()));

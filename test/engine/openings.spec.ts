@@ -330,12 +330,15 @@ describe('when an opening is not committed', () => {
     await isAtRest(app);
   });
 
-  it('because something more urgent waits for the slot of its child, the child is claimed after that', async () => {
+  it('because something more urgent waits where its child is to begin, the child is claimed after that', async () => {
     const order: number[] = [];
     const Busy = workflow<number>({ name: 'busy', queue: 'busy' }, ({ ctx }, no) =>
       ctx.step('work', () => order.push(no)),
     );
-    const Calling = workflow('calling', ({ ctx, children }) => children.call(Busy, 2, { ref: ctx.runId }));
+    const Calling = workflow('calling', ({ ctx, children }) => {
+      begun.push(ctx.runId);
+      return children.call(Busy, 2);
+    });
     const options = { worker: { queues: ['default', 'busy'], concurrency: 4 } };
     const app = await startApp({ database: opened.database, providers: [Calling, Busy], options });
     await show(app, Calling);
@@ -346,10 +349,15 @@ describe('when an opening is not committed', () => {
     const first = await app.orchestrator.start(Busy, 1, { priority: 0 });
     await opened.sql.query(`update orchestration.run set gated = false`);
     await app.orchestrator.queues.resume('busy');
-    await until('there is no gate', async () => !(await app.orchestrator.queues.list()).some((queue) => queue.paused));
+    await until('this process knows of no gate', async () => {
+      const { worker } = await engineOf(app);
+      worker!.lookAgain();
+      return !(worker as unknown as { gates: { has(queue: string): boolean } }).gates.has('busy');
+    });
     const run = await app.orchestrator.start(Calling, undefined);
 
-    expect((await rows()).map((row) => `${row.workflow} ${row.status}`)).toContain('calling waiting');
+    await until('it waits for its child', async () => (await run.status()) === 'waiting');
+    expect(begun).toHaveLength(2);
     store.claim = claim;
     (await engineOf(app)).worker!.lookAgain();
     await Promise.all([first.result(), run.result()]);

@@ -7,7 +7,7 @@ import { ASKED, CLOSED } from '../../lib/store/statements/input.sql.js';
 import { CHILDREN } from '../../lib/store/statements/new-runs.sql.js';
 import { SCHEDULES } from '../../lib/store/statements/schedule.sql.js';
 import { NEW_SIGNALS, WANTED_SIGNALS } from '../../lib/store/statements/signal.sql.js';
-import { NEW_RUNS } from '../../lib/store/statements/start.sql.js';
+import { BEGUN_RUNS, NEW_RUNS } from '../../lib/store/statements/start.sql.js';
 import { closeApps, startApp } from '../support/app.js';
 import { createdAt, createLargeDatabase, id, type LargeDatabase, RUNS } from '../support/large-database.js';
 import { type Plan, planOf } from '../support/plan.js';
@@ -72,7 +72,7 @@ const newRun = {
     label: null,
   },
   ...{ attributes: null, input: '1', input_digest: 'd', context: null, trace: null },
-  ...{ delay_ms: null, start_at: null, timeout_ms: null, eager: true, waiting_for: null },
+  ...{ delay_ms: null, start_at: null, timeout_ms: null, eager: true },
 };
 const child = {
   ...{ ...newRun, deadline: null, parent_id: running[0], root_id: running[0], depth: 2, ref: 'r', scope: '' },
@@ -106,8 +106,9 @@ const ends = [...ENDS.parameters([end, { ...end, id: running[1] }]), ...OUTCOMES
 
 const BOUNDS: Record<Exclude<keyof Statements, 'countRuns'>, Bound> = {
   insertRuns: [[...NEW_RUNS.parameters([newRun, newRun]), worker, definitions, '100'], 60, 'run_ready'],
-  insertOpenedRuns: [
-    [...NEW_RUNS.parameters([opened]), worker, definitions, '100', ...CHILDREN.parameters([openedChild])],
+  beginRuns: [[...BEGUN_RUNS.parameters([opened]), worker, definitions], 2 * WRITTEN, 'run_ready'],
+  beginOpenedRuns: [
+    [...BEGUN_RUNS.parameters([opened]), worker, definitions, ...CHILDREN.parameters([openedChild])],
     3 * WRITTEN,
     'run_ready',
   ],

@@ -333,7 +333,7 @@ const CHILDREN_OF_WRITES: NewChildren = {
   asked: `
 new_child as (
   select * from ${CHILDREN.unnest('c', childrenAt)}
-),${headOfQueues('new_child', definitions)},`,
+),${headOfQueues('new_child where eager', definitions)},`,
   needWorker: 'exists (select from new_child where eager) or ',
   made: `
 placed_child as (

@@ -24,7 +24,7 @@ head as materialized (
       limit 1
     ) first
   ) as urgency
-  from (select distinct queue from ${newRuns} where eager) new
+  from (select distinct queue from ${newRuns}) new
 )`;
 }
 

@@ -2,11 +2,10 @@ import { aliveWorker, BEGINS, CHILDREN, headOfQueues, insertChildren } from './n
 import { RowSet } from './row-set.js';
 import { GATED_QUEUES } from './statement.js';
 
-export const NEW_RUNS = new RowSet({
+const OF_NEW_RUN = {
   id: 'uuid',
   workflow: 'text',
   version: 'int',
-  key: 'text',
   queue: 'text',
   priority: 'int',
   tenant: 'text',
@@ -16,34 +15,40 @@ export const NEW_RUNS = new RowSet({
   input_digest: 'text',
   context: 'text',
   trace: 'text',
+  timeout_ms: 'float8',
+} as const;
+
+export const NEW_RUNS = new RowSet({
+  ...OF_NEW_RUN,
+  key: 'text',
   delay_ms: 'float8',
   start_at: 'float8',
-  timeout_ms: 'float8',
   eager: 'bool',
-  /** Of one whose opening is committed with it: what it waits for. */
-  waiting_for: 'text',
 });
 
+/** Runs that begin with their start. `waiting_for`: of one whose opening is committed with it. */
+export const BEGUN_RUNS = new RowSet({ ...OF_NEW_RUN, waiting_for: 'text' });
+
 const after = NEW_RUNS.width + 1;
-const workerId = `$${after}`;
-const definitions = `$${after + 1}`;
-const lockTimeout = `$${after + 2}`;
-const childrenAt = after + 3;
+const [workerId, definitions, lockTimeout] = [`$${after}`, `$${after + 1}`, `$${after + 2}`];
+
+/** The time of this statement, not that at which the transaction began: that may be one of the caller's, and old. */
+const MOMENT = '@schema.engine_now() + (clock_timestamp() - now())';
+
+const STARTED = `id, status, extract(epoch from deadline)::float8 * 1000 as deadline, extract(epoch from created_at)::float8 * 1000 as at`;
 
 /**
  * Inserts runs that have no parent. A key that is taken inserts nothing, and so does a repetition after a lost reply. One
  * that an open transaction has inserted is waited for, in the order of keys everywhere, and for as long as `patience` says.
- * One that begins at once and has an opening is inserted as waiting, with the children that it started.
- * Takes: NEW_RUNS, worker id, definitions, lock timeout in ms (or null), with openings also CHILDREN. Locks nothing but what it inserts.
+ * Takes: NEW_RUNS, worker id, definitions, lock timeout in ms (or null). Locks nothing but what it inserts.
  * Returns: id, status, deadline and time of each run that was inserted.
- * The time is that of this statement, not that at which the transaction began: that may be one of the caller's, and old.
  */
-const insertRuns = ({ asked, newRuns, made }: OpenedChildren) => `
+const insertRuns = `
 with request as (
   select r.*, moment.now, coalesce(to_timestamp(start_at / 1000), moment.now + make_interval(secs => coalesce(delay_ms, 0) / 1000)) as due_at
   from ${NEW_RUNS.unnest('r', 1)}
-  cross join (select @schema.engine_now() + (clock_timestamp() - now()) as now) moment
-),${asked}${headOfQueues(newRuns, definitions)},${aliveWorker(workerId, 'exists (select from request where eager)')},
+  cross join (select ${MOMENT} as now) moment
+),${headOfQueues('request where eager', definitions)},${aliveWorker(workerId, 'exists (select from request where eager)')},
 placed as (
   select r.*, ${BEGINS('r')} as begins
   from request r
@@ -51,62 +56,96 @@ placed as (
 ),
 patience as materialized (
   select set_config('lock_timeout', coalesce(${lockTimeout}::text, current_setting('lock_timeout')), true)
-),
-inserted as (
-  insert into @schema.run (
-    id, workflow, version, key, status, queue, priority, tenant, label, attributes, input, input_digest, context, trace,
-    root_id, depth, gated, epoch, worker_id, ready_at, wake_at, waiting_for, deadline, created_at, started_at
-  )
-  select
-    id, workflow, version, key,
-    case when not begins then 'pending' when waiting_for is null then 'running' else 'waiting' end,
-    queue, priority, tenant, label, attributes::jsonb, input, input_digest, context, trace,
-    id, 1,
-    queue in (${GATED_QUEUES}),
-    begins::int,
-    case when begins then ${workerId}::uuid end,
-    case when not begins and due_at <= now then now end,
-    case when due_at > now then due_at end,
-    case when begins then waiting_for end,
-    greatest(due_at, now) + make_interval(secs => timeout_ms / 1000),
-    now,
-    case when begins then now end
-  from placed
-  cross join patience
-  order by workflow, key, id
-  on conflict do nothing
-  returning id, status, deadline, created_at
-)${made}
-select id, status, extract(epoch from deadline)::float8 * 1000 as deadline, extract(epoch from created_at)::float8 * 1000 as at
-from ${made ? '(table inserted union all table child) made' : 'inserted'}`;
+)
+insert into @schema.run (
+  id, workflow, version, key, status, queue, priority, tenant, label, attributes, input, input_digest, context, trace,
+  root_id, depth, gated, epoch, worker_id, ready_at, wake_at, deadline, created_at, started_at
+)
+select
+  id, workflow, version, key, case when begins then 'running' else 'pending' end,
+  queue, priority, tenant, label, attributes::jsonb, input, input_digest, context, trace,
+  id, 1,
+  queue in (${GATED_QUEUES}),
+  begins::int,
+  case when begins then ${workerId}::uuid end,
+  case when not begins and due_at <= now then now end,
+  case when due_at > now then due_at end,
+  greatest(due_at, now) + make_interval(secs => timeout_ms / 1000),
+  now,
+  case when begins then now end
+from placed
+cross join patience
+order by workflow, key, id
+on conflict do nothing
+returning ${STARTED}`;
 
-/** The parts of that for the children of openings. */
+const afterBegun = BEGUN_RUNS.width + 1;
+const [beginner, itsDefinitions, childrenAt] = [`$${afterBegun}`, `$${afterBegun + 1}`, afterBegun + 2];
+
+/** The parts for the children that openings have started. */
 interface OpenedChildren {
   asked: string;
-  /** Whose queues are looked at. */
+  /** On whose queues nothing may be before them. */
   newRuns: string;
   made: string;
+  rows: string;
 }
 
-const NO_CHILDREN: OpenedChildren = { asked: '', newRuns: 'request', made: '' };
+const NO_CHILDREN: OpenedChildren = { asked: '', newRuns: 'request', made: '', rows: 'table inserted' };
 
 const CHILDREN_OF_OPENINGS: OpenedChildren = {
   asked: `
 new_child as (
   select * from ${CHILDREN.unnest('c', childrenAt)}
 ),`,
-  newRuns: '(select queue, eager from request union all select queue, eager from new_child) new_run',
-  made: `,
+  newRuns: '(select queue from request union all select queue from new_child where eager) new_run',
+  made: `
 placed_child as (
-  select c.*, ${BEGINS('c')} as begins, moment.now
+  select c.*, c.eager as begins, moment.now
   from new_child c
-  left join head on head.queue = c.queue
-  cross join (select now from request limit 1) moment
-  where c.parent_id in (select id from inserted where status = 'waiting')
+  cross join moment
+  where c.parent_id in (select id from inserted)
 ),
-child as (${insertChildren(workerId)}
-)`,
+child as (${insertChildren(beginner)}
+),`,
+  rows: 'table inserted union all table child',
 };
+
+/**
+ * Inserts runs that have no parent and no key, when each of them can begin at once in the process that starts it: all of them, or
+ * none. One that has an opening is inserted as waiting, with the children that it has started. PostgreSQL prepares each part of
+ * a statement at each execution, and this one has few; {@link insertRuns} decides in all other cases, in the same way.
+ * Takes: BEGUN_RUNS, worker id, definitions, with openings also CHILDREN. Locks nothing but what it inserts.
+ * Returns: as insertRuns, of the children as well; nothing when it has inserted none, also as a repetition after a lost reply.
+ */
+const beginRuns = ({ asked, newRuns, made, rows }: OpenedChildren) => `
+with request as (
+  select * from ${BEGUN_RUNS.unnest('r', 1)}
+),${asked}${headOfQueues(newRuns, itsDefinitions)},${aliveWorker(beginner, 'true')},
+moment as materialized (
+  select ${MOMENT} as now
+  where exists (select from alive)
+    and not exists (select from head where gated or urgency is not null)
+),
+inserted as (
+  insert into @schema.run (
+    id, workflow, version, status, queue, priority, tenant, label, attributes, input, input_digest, context, trace,
+    root_id, depth, epoch, worker_id, waiting_for, deadline, created_at, started_at
+  )
+  select
+    id, workflow, version, case when waiting_for is null then 'running' else 'waiting' end,
+    queue, priority, tenant, label, attributes::jsonb, input, input_digest, context, trace,
+    id, 1, 1, ${beginner}::uuid, waiting_for,
+    now + make_interval(secs => timeout_ms / 1000),
+    now, now
+  from moment
+  cross join request
+  on conflict do nothing
+  returning id, status, deadline, created_at
+),${made}
+made as (${rows})
+select ${STARTED}
+from made`;
 
 /**
  * The runs that hold these ids or keys. Takes: ids, workflows, keys, side by side. Locks nothing.
@@ -187,8 +226,9 @@ const describeTransaction = `
 select current_setting('transaction_isolation') as level, to_regclass('@schema.run') is not null as ours`;
 
 export const startStatements = {
-  insertRuns: insertRuns(NO_CHILDREN),
-  insertOpenedRuns: insertRuns(CHILDREN_OF_OPENINGS),
+  insertRuns,
+  beginRuns: beginRuns(NO_CHILDREN),
+  beginOpenedRuns: beginRuns(CHILDREN_OF_OPENINGS),
   findStarted,
   lockHolder,
   releaseKey,
