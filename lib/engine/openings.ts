@@ -36,17 +36,24 @@ interface OpeningsParts {
 export class Openings {
   /** Workflows whose last new run had nothing but an opening in its first write. */
   private readonly expected = new Set<string>();
+  /** Those that were expected to have one and had not; and those of them that it was right to expect it of: they never will. */
+  private readonly doubted = new Set<string>();
+  private readonly unfit = new Set<string>();
   private readonly made = new Map<string, MadeOpening>();
 
   constructor(private readonly parts: OpeningsParts) {}
 
   /** What the first writes of new runs say of their workflows. */
   learn(writes: readonly RunWrite[]): void {
-    for (const write of writes) {
-      if (write.epoch !== 1 || write.writeNo !== 1) continue;
-      if (isOpening(write)) this.expected.add(write.workflow);
-      else this.expected.delete(write.workflow);
-    }
+    for (const write of writes) if (write.epoch === 1 && write.writeNo === 1) this.learnFrom(write);
+  }
+
+  private learnFrom(write: RunWrite): void {
+    const { workflow } = write;
+    const isDoubted = this.doubted.delete(workflow);
+    if (!isOpening(write)) this.expected.delete(workflow);
+    else if (isDoubted) this.unfit.add(workflow);
+    else if (!this.unfit.has(workflow)) this.expected.add(workflow);
   }
 
   /** Of runs that are started together: those that have one, if all of them are to begin here. */
@@ -75,6 +82,7 @@ export class Openings {
     if (!write || !isOpening(write)) {
       execution.drop('The run begins when it is committed');
       this.expected.delete(run.workflow);
+      this.doubted.add(run.workflow);
       return undefined;
     }
     const { waitingFor } = write.move;

@@ -217,6 +217,9 @@ describe('there is no opening', () => {
     expect(times[1]).toEqual((await app.orchestrator.get(run.id)).startedAt);
     child.open();
     expect(await run.result()).toBe('from the child');
+    // From now on it is not tried.
+    await app.orchestrator.execute(Timed, undefined);
+    expect(times).toHaveLength(3);
     await isAtRest(app);
   });
 
