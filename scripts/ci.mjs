@@ -1,7 +1,7 @@
 // The part of .ci/run after the installation: the check on a PostgreSQL of this machine if there is one, then the
-// end-to-end tests through a pooler if that is installed, then what depends on the database once more on the embedded one. A test file
-// that fails beside others is run once more, alone: what passes then has failed for want of time on this machine. Ends with
-// one closing line over all passes.
+// end-to-end tests through a pooler if that is installed, then what depends on the database once more on the embedded one, and on
+// another Node if npm has it: async contexts, the collection of garbage and timers differ between them. A test file that fails beside
+// others is run once more, alone: what passes then has failed for want of time on this machine. Ends with one closing line over all passes.
 //
 // CI_EMBEDDED_TESTS: a jest path pattern for the embedded pass; `none` leaves it out. Default: see below.
 // CI_TIME_LIMIT_S:   when the time is up, what still runs is killed and counts as one failure. Default: 4200.
@@ -18,6 +18,7 @@ const ON_EVERY_DATABASE = 'test/(crash|embedded|engine|flow|sample-app|store|tel
 const MOST_AGAIN = 3;
 // Once is enough for what is the same in every pass.
 const HAS_ITS_OWN_SERVER = '--testPathIgnorePatterns=/database-crash.spec';
+const OTHER_NODE = ['exec', '--yes', '--package=node@24', '--'];
 const deadline = Date.now() + Number(process.env.CI_TIME_LIMIT_S ?? 4200) * 1_000;
 const embeddedTests = process.env.CI_EMBEDDED_TESTS ?? ON_EVERY_DATABASE;
 const folder = mkdtempSync(join(tmpdir(), 'ci-'));
@@ -39,19 +40,28 @@ if (spawnSync('pgbouncer', ['--version']).status === 0)
 else console.log('The tests through a pooler are left out: PgBouncer is not installed here.');
 
 if (databaseUrl && embeddedTests !== 'none') {
-  if (deadline - Date.now() > took)
-    await pass('embedded', ['run', 'test:embedded', '--', embeddedTests, HAS_ITS_OWN_SERVER], 'test:embedded');
-  else console.log(`The pass on the embedded database is left out: the first one took ${Math.round(took / 1_000)} s.`);
+  if (deadline - Date.now() > took) {
+    const args = ['run', 'test:embedded', '--', embeddedTests, HAS_ITS_OWN_SERVER];
+    await pass('embedded', args, 'test:embedded', {}, onOtherNode());
+  } else
+    console.log(`The pass on the embedded database is left out: the first one took ${Math.round(took / 1_000)} s.`);
 }
 
 rmSync(folder, { recursive: true });
 console.log(closingLine(passes.map(({ counts }) => counts)));
 process.exit(passes.every(({ ok }) => ok) ? 0 : 1);
 
-/** `script` is what runs single files of its tests. */
-async function pass(name, args, script, env = {}) {
+/** What npm is told before `npm run` for it to be run by that Node; nothing when it cannot be had. */
+function onOtherNode() {
+  const { status, stdout } = spawnSync('npm', [...OTHER_NODE, 'node', '-p', 'process.version'], { encoding: 'utf8' });
+  console.log(status === 0 ? `On Node ${stdout.trim()}:` : 'npm cannot get another Node here.');
+  return status === 0 ? [...OTHER_NODE, 'npm'] : [];
+}
+
+/** `script` is what runs single files of its tests; `leading` comes before the arguments of npm. */
+async function pass(name, args, script, env = {}, leading = []) {
   const summaryFile = join(folder, name);
-  const code = await npmUntilDeadline(args, { ...env, TEST_SUMMARY_FILE: summaryFile });
+  const code = await npmUntilDeadline([...leading, ...args], { ...env, TEST_SUMMARY_FILE: summaryFile });
   const { failedFiles, ...counts } = readCounts(summaryFile);
   if (code !== 1 || failedFiles.length === 0 || failedFiles.length > MOST_AGAIN)
     return passes.push({ ok: code === 0, counts });
@@ -59,10 +69,13 @@ async function pass(name, args, script, env = {}) {
   console.log(`Once more, alone:\n${failedFiles.join('\n')}`);
   const summaryAgain = join(folder, `${name}-again`);
   // Node 20 may never get through its own clean-up at the end of a process that has cut connections: it is told to exit.
-  const again = await npmUntilDeadline(['run', script, '--', '--runInBand', '--forceExit', ...failedFiles], {
-    ...env,
-    TEST_SUMMARY_FILE: summaryAgain,
-  });
+  const again = await npmUntilDeadline(
+    [...leading, 'run', script, '--', '--runInBand', '--forceExit', ...failedFiles],
+    {
+      ...env,
+      TEST_SUMMARY_FILE: summaryAgain,
+    },
+  );
   const { failed } = readCounts(summaryAgain);
   passes.push({ ok: again === 0, counts: { ...counts, passed: counts.passed + counts.failed - failed, failed } });
 }
