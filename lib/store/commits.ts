@@ -38,6 +38,9 @@ interface CommitRow {
   at: number | null;
 }
 
+/** What stands in the way of one commit of ends (somebody waits in another process) mostly does in that of the next. */
+const PASSED_ENDS = 15;
+
 interface GenerationRow {
   worker_id: string | null;
   generation: number;
@@ -51,6 +54,9 @@ interface GenerationRow {
  * those are counted. Each member runs inside a transaction, or a statement, of the caller's.
  */
 export class Commits {
+  /** How many more commits of ends go by the general statement at once. */
+  private endsToPass = 0;
+
   constructor(
     private readonly sql: Statements,
     private readonly serializer: PayloadSerializer,
@@ -72,11 +78,7 @@ export class Commits {
     if (writes.every(onlyRecords))
       return run(this.sql.commitOutcomes, [...RECORDERS.parameters(writes.map(recorderToRow)), ...outcomes]);
     if (areEnds(writes)) {
-      const residents = new Set(placement.resident);
-      const ends = ENDS.parameters(toRows(writes, (write, at) => endToRow(write, at, residents.has(write.runId))));
-      const ended = residents.size
-        ? await run<CommitRow>(this.sql.commitEndsWithParents, [...ends, ...outcomes, placement.workerId ?? null])
-        : await run<CommitRow>(this.sql.commitEnds, [...ends, ...outcomes]);
+      const ended = await this.sendEnds(run, writes, placement, outcomes);
       if (ended.length) return ended;
     }
 
@@ -88,6 +90,26 @@ export class Commits {
       placement.resident,
       ...(children.length ? [...CHILDREN.parameters(children), placement.definitions.map(toSqlText)] : []),
     ]);
+  }
+
+  /** All of them, or none: then there are no rows. */
+  private async sendEnds(
+    run: Run,
+    writes: readonly RunWrite[],
+    { resident, workerId }: Placement,
+    outcomes: readonly unknown[],
+  ): Promise<CommitRow[]> {
+    if (this.endsToPass > 0) {
+      this.endsToPass--;
+      return [];
+    }
+    const residents = new Set(resident);
+    const ends = ENDS.parameters(toRows(writes, (write, at) => endToRow(write, at, residents.has(write.runId))));
+    const ended = residents.size
+      ? await run<CommitRow>(this.sql.commitEndsWithParents, [...ends, ...outcomes, workerId ?? null])
+      : await run<CommitRow>(this.sql.commitEnds, [...ends, ...outcomes]);
+    if (ended.length === 0) this.endsToPass = PASSED_ENDS;
+    return ended;
   }
 
   /** What a write does to other runs is done only when it was made under the current epoch. */
