@@ -60,6 +60,19 @@ async function show(app: TestApp, Workflow: WorkflowClass<void>): Promise<void> 
   begun = [];
 }
 
+/** What starts from now on is committed, and the process does not hear of it before the barrier opens. */
+async function holdReplyToStart(app: TestApp): Promise<Barrier> {
+  const { store } = await engineOf(app);
+  const start = store.start.bind(store);
+  const reply = new Barrier();
+  store.start = async (...args) => {
+    const outcomes = await start(...args);
+    await reply.pass();
+    return outcomes;
+  };
+  return reply;
+}
+
 async function isAtRest(app: TestApp): Promise<void> {
   const { worker } = await engineOf(app);
   await until('no slot is taken', () => worker!.load.running === 0);
@@ -146,6 +159,37 @@ describe('the opening of a run', () => {
     await until('both have ended', async () => (await rows()).every(({ status }) => status === 'completed'));
     expect(await other.orchestrator.get(run.id)).toMatchObject({ output: 'from the child' });
     expect(await rows()).toHaveLength(2);
+  });
+
+  it('is gone on with by another process when its own dies before it hears of the commit', async () => {
+    const app = await startApp({ database: opened.database, providers: [Parent, Child] });
+    await show(app, Parent);
+    const reply = await holdReplyToStart(app);
+    void app.orchestrator.start(Parent, undefined);
+    await reply.reached();
+    expect((await rows()).map(({ status }) => status)).toEqual(['waiting', 'running']);
+    await app.crash();
+    child.open();
+    await startApp({ database: opened.database, providers: [Parent, Child] });
+
+    await until('both have ended', async () => (await rows()).every(({ status }) => status === 'completed'));
+    expect(begun).toHaveLength(2);
+  });
+
+  it('is dropped when its run was cancelled, and claimed, before it hears of the commit', async () => {
+    const app = await startApp({ database: opened.database, providers: [Parent, Child] });
+    await show(app, Parent);
+    const reply = await holdReplyToStart(app);
+    const starting = app.orchestrator.start(Parent, undefined);
+    await reply.reached();
+    const [parent] = await rows();
+    await app.orchestrator.cancel(parent!.id, { reason: 'changed my mind' });
+    await until('it is claimed', async () => (await rows())[0]!.epoch > 1);
+    reply.open();
+
+    await expect((await starting).result({ timeout: '10s' })).rejects.toMatchObject({ reason: 'changed my mind' });
+    await until('its child is over', async () => (await rows()).every(({ status }) => status === 'cancelled'));
+    await isAtRest(app);
   });
 
   it('leaves its slot to its child, and 200 of them in 200 slots need no claim', async () => {
