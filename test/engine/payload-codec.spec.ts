@@ -329,7 +329,8 @@ describe('runs with encrypted payloads', () => {
         const value = await ctx
           .step('work', () => (bodies.push('work'), 'worked'))
           .catch((error: unknown) => (caught.push(error), 'x'));
-        await ctx.sleep('400ms');
+        // Long enough to be seen on a machine that is busy.
+        await ctx.sleep('2s');
         return `${input} ${value}`;
       });
       const right = new AesGcmPayloadCodec({ keys: [OLD] });
