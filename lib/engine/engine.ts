@@ -15,7 +15,7 @@ import { SignalQueue } from './signal-queue.js';
 import { StartQueue } from './start-queue.js';
 import type { StartedTrace, Telemetry } from './telemetry.js';
 import type { CancelRequest, CancelResult } from './cancellation.js';
-import type { NewRun, Placement, StartResult, StartWithin } from './new-run.js';
+import { type NewRun, NOBODY, type Placement, type StartResult, type StartWithin } from './new-run.js';
 import type { NewSignal, SentSignal, StartWithSignal } from './sent-signal.js';
 import type { Fork, ForkRequest, Store, WokenRun } from './store.js';
 import type { Transactions } from './transactions.js';
@@ -322,8 +322,7 @@ export class Engine {
   }
 
   private async placementFor(runs: readonly NewRun[], mayOpen = false): Promise<Placement> {
-    const placement = await this.worker?.placementForStarts(runs, mayOpen);
-    return placement ?? { workerId: undefined, definitions: [], resident: [], openings: [] };
+    return (await this.worker?.placementForStarts(runs, mayOpen)) ?? NOBODY;
   }
 
   private begin(runs: readonly NewRun[], results: readonly StartResult[]): void {

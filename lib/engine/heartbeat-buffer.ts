@@ -19,8 +19,7 @@ export class HeartbeatBuffer {
   add(heartbeat: Heartbeat): void {
     this.newest.set(`${heartbeat.runId}/${heartbeat.seq}`, heartbeat);
     // Node warns of a negative delay.
-    const wait = Math.max(0, this.lastSentAt + INTERVAL_MS - performance.now());
-    this.timer ??= setTimeout(() => void this.flush(), wait);
+    this.timer ??= setTimeout(() => void this.flush(), Math.max(0, this.lastSentAt + INTERVAL_MS - performance.now()));
   }
 
   /** Resolves when all that was added so far is kept. */

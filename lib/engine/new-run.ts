@@ -13,6 +13,9 @@ export interface Placement {
   openings: readonly Opening[];
 }
 
+/** Nobody here takes anything on: whoever claims it has it. */
+export const NOBODY: Placement = { workerId: undefined, definitions: [], resident: [], openings: [] };
+
 /** What a new run does before anything has happened to it, to be committed with it if it begins at once: it starts children, and waits. */
 export interface Opening {
   runId: string;

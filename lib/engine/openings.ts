@@ -2,10 +2,10 @@ import { outside } from './caller-context.js';
 import type { ClaimedRun } from './claimed-run.js';
 import type { DatabaseClock } from './clock.js';
 import { beginsWithStart, type NewRun, type Opening } from './new-run.js';
+import { movedAsAsked } from './run-end.js';
 import type { RunExecution } from './run-execution.js';
 import type { RunWrite } from './run-write.js';
 import { toClaimedRun } from './started-run.js';
-import type { WriteResult } from './write-buffer.js';
 
 /** One statement starts no more children than that. */
 const MOST_CHILDREN = 100;
@@ -15,7 +15,8 @@ const NONE: ReadonlySet<string> = new Set();
 /** An opening, and the pass that goes on from it. */
 export interface MadeOpening extends Opening {
   execution: RunExecution;
-  finish: (result: WriteResult) => void;
+  /** It is committed, with its run. */
+  finish(this: void): void;
 }
 
 interface OpeningsParts {
@@ -86,7 +87,8 @@ export class Openings {
       return undefined;
     }
     const { waitingFor } = write.move;
-    const opening = { runId: run.id, waitingFor, children: write.children, execution, finish: taken!.finish };
+    const finish = () => taken!.finish({ lost: false, run: movedAsAsked(write), refusedChildren: NONE });
+    const opening = { runId: run.id, waitingFor, children: write.children, execution, finish };
     this.made.set(run.id, opening);
     return opening;
   }
@@ -100,10 +102,4 @@ function isOpening(write: RunWrite): write is OpeningWrite {
   const waits = move?.to === 'waiting' && move.wakeAt === null;
   const hasMore = outcomes.length > 0 || effects !== null || state !== undefined || attributes !== null;
   return waits && !hasMore && children.length <= MOST_CHILDREN;
-}
-
-/** What became of the write of an opening that is committed. */
-export function parkedAsAsked(id: string): WriteResult {
-  const run = { id, status: 'waiting' as const, wakes: 0, cancel: null, watched: false, next: undefined };
-  return { lost: false, run, refusedChildren: NONE };
 }

@@ -74,3 +74,9 @@ export function endsByParent(writes: readonly RunWrite[]): Map<string, RunEnd[]>
 export function hasMoved({ to }: Move, run: CommittedRun): boolean {
   return to === 'continued' ? run.next !== undefined : run.status === to;
 }
+
+/** What became of a write to whose run nothing else has happened. */
+export function movedAsAsked({ runId, move, seenWakes }: RunWrite): CommittedRun {
+  const status = move && move.to !== 'continued' ? move.to : 'running';
+  return { id: runId, status, wakes: seenWakes, cancel: null, watched: false, next: undefined };
+}

@@ -5,7 +5,7 @@ import type { ExecutionHost } from './execution-host.js';
 import type { HeartbeatBuffer } from './heartbeat-buffer.js';
 import type { Lease } from './lease.js';
 import type { Notices } from './notices.js';
-import { type MadeOpening, parkedAsAsked } from './openings.js';
+import type { MadeOpening } from './openings.js';
 import type { WorkflowRegistry } from './registry.js';
 import { RunExecution } from './run-execution.js';
 import { reportEnd, reportStart, reportWrite } from './run-reports.js';
@@ -89,7 +89,7 @@ export class WorkerHost implements ExecutionHost {
     if (this.own.runs.find(run.id)) return execution.drop('It was claimed anew');
     execution.committedAt(at);
     reportStart(this.parts.events, run);
-    outside(() => finish(parkedAsAsked(run.id)));
+    outside(finish);
   }
 
   // ---- what runs ask for

@@ -3,6 +3,7 @@ import type { RunStatus } from '../engine/run.js';
 import { fromSqlText, type PayloadSerializer, toSqlText } from '../engine/serialization.js';
 import type { CancelResult } from '../engine/cancellation.js';
 import type { Placement } from '../engine/new-run.js';
+import { movedAsAsked } from '../engine/run-end.js';
 import type { CommitResult, CommittedRun, Effects, RunWrite } from '../engine/run-write.js';
 import type { Canceller } from './canceller.js';
 import type { Run } from './database.js';
@@ -184,21 +185,23 @@ function toRows<Row>(writes: readonly RunWrite[], toRow: (write: RunWrite, first
 }
 
 /** Leaves the row of its run as it is. */
-function onlyRecords({ move, children, state, attributes }: RunWrite): boolean {
-  return move === null && children.length === 0 && state === undefined && attributes === null;
+function onlyRecords(write: RunWrite): boolean {
+  return write.move === null && saysNothingElse(write);
 }
 
 /** They end their runs, and whom an end would wake has been told of it, and ends by it. */
 function areEnds(writes: readonly RunWrite[]): boolean {
   const ids = new Set(writes.map(({ runId }) => runId));
-  return writes.every(
-    ({ move, children, state, attributes, parentId, toldParent }) =>
-      (move?.to === 'completed' || move?.to === 'failed') &&
-      children.length === 0 &&
-      state === undefined &&
-      attributes === null &&
-      (parentId === null || (toldParent && ids.has(parentId))),
-  );
+  return writes.every((write) => {
+    const { move, parentId, toldParent } = write;
+    const isEnd = move?.to === 'completed' || move?.to === 'failed';
+    return isEnd && saysNothingElse(write) && (parentId === null || (toldParent && ids.has(parentId)));
+  });
+}
+
+/** But for outcomes and its move. */
+function saysNothingElse({ children, state, attributes }: RunWrite): boolean {
+  return children.length === 0 && state === undefined && attributes === null;
 }
 
 /** Of those that end: the parents that are not written themselves. */
@@ -238,12 +241,6 @@ function committedFromRow(row: CommitRow): CommittedRun {
     cancel: cancelFromRow(row.cancel_requested_at, row.cancel_reason),
     next: undefined,
   };
-}
-
-/** What became of an owned write of which the database had nothing to say. */
-function movedAsAsked({ runId, move, seenWakes }: RunWrite): CommittedRun {
-  const status = move && move.to !== 'continued' ? move.to : 'running';
-  return { id: runId, status, wakes: seenWakes, cancel: null, watched: false, next: undefined };
 }
 
 function mergeCancels(one: CancelResult, other: CancelResult): CancelResult {

@@ -32,11 +32,13 @@ export function attributesFromRow(attributes: Attributes | null): Attributes {
   return Object.fromEntries(entries) as Attributes;
 }
 
-function ofNewRun(run: NewRun, serializer: PayloadSerializer) {
+/** Has the columns of NEW_RUNS and of BEGUN_RUNS. `waitingFor`: of one whose opening is committed with it. */
+export function newRunToRow(run: NewRun, serializer: PayloadSerializer, waitingFor: string | null = null) {
   return {
     id: run.id,
     workflow: toSqlText(run.workflow),
     version: run.version,
+    key: nullable(run.key),
     queue: toSqlText(run.queue),
     priority: run.priority,
     tenant: nullable(run.tenant),
@@ -46,24 +48,12 @@ function ofNewRun(run: NewRun, serializer: PayloadSerializer) {
     input_digest: serializer.sealDigest(run.inputDigest),
     context: run.context,
     trace: run.trace,
+    delay_ms: run.delayMs,
+    start_at: run.startAt,
     timeout_ms: run.timeoutMs,
+    eager: run.eager,
+    waiting_for: waitingFor,
   };
-}
-
-export function newRunToRow(run: NewRun, serializer: PayloadSerializer) {
-  const { delayMs, startAt, eager } = run;
-  return {
-    ...ofNewRun(run, serializer),
-    key: nullable(run.key),
-    delay_ms: delayMs,
-    start_at: startAt,
-    eager,
-  };
-}
-
-/** `waitingFor`: of one whose opening is committed with it. */
-export function begunRunToRow(run: NewRun, serializer: PayloadSerializer, waitingFor: string | null) {
-  return { ...ofNewRun(run, serializer), waiting_for: waitingFor };
 }
 
 /** Written out: spread over the row of a start, its members cost as much as everything else of a child's start. */

@@ -4,6 +4,7 @@ import { fromSqlText, type PayloadSerializer, toSqlText } from '../engine/serial
 import {
   beginsWithStart,
   type NewRun,
+  NOBODY,
   type Opening,
   type Placement,
   type StartOutcome,
@@ -11,7 +12,7 @@ import {
 } from '../engine/new-run.js';
 import type { ForkRequest } from '../engine/store.js';
 import type { Run } from './database.js';
-import { begunRunToRow, childToRow, newRunToRow, nullable } from './rows.js';
+import { childToRow, newRunToRow, nullable } from './rows.js';
 import type { StartLimiter } from './start-limiter.js';
 import type { Statements } from './statements/all.js';
 import { CHILDREN } from './statements/new-runs.sql.js';
@@ -19,9 +20,6 @@ import { BEGUN_RUNS, NEW_RUNS } from './statements/start.sql.js';
 
 /** A key may be held by an open transaction for long, and a connection must not; it is tried again with pauses. */
 const KEY_PATIENCE_MS = 100;
-
-/** Nobody takes the new run on at once. */
-const NOBODY: Placement = { workerId: undefined, definitions: [], resident: [], openings: [] };
 
 interface Insertion {
   placement: Placement;
@@ -159,7 +157,7 @@ export class Starts {
   ): Promise<StartedRow[]> {
     const waits = new Map(openings.map(({ runId, waitingFor }) => [runId, waitingFor]));
     const rows = BEGUN_RUNS.parameters(
-      runs.map((newRun) => begunRunToRow(newRun, this.serializer, waits.get(newRun.id) ?? null)),
+      runs.map((newRun) => newRunToRow(newRun, this.serializer, waits.get(newRun.id))),
     );
     if (openings.length === 0) return run(this.sql.beginRuns, [...rows, ...placed]);
     const children = openings.flatMap((opening) => opening.children.map((child) => childToRow(child, this.serializer)));

@@ -1,6 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import { ModuleRef } from '@nestjs/core';
 import { type Duration, parseDuration, tryParseDuration } from '../engine/duration.js';
+import { endsWithin } from '../engine/ends-within.js';
 import { ValidationError } from '../engine/errors.js';
 import type { EngineHealth } from '../engine/health.js';
 import type { EngineHost } from '../nest/engine-host.js';
@@ -84,13 +85,6 @@ function check(options: HealthOptions): void {
 
 /** The engine itself waits longer for a database that is away. */
 async function within<T>(timeoutMs: number, work: Promise<T>): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const tooLate = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`the database has not answered in ${timeoutMs} ms`)), timeoutMs);
-  });
-  try {
-    return await Promise.race([work, tooLate]);
-  } finally {
-    clearTimeout(timer);
-  }
+  if (await endsWithin(timeoutMs, work)) return work;
+  throw new Error(`the database has not answered in ${timeoutMs} ms`);
 }

@@ -1,5 +1,6 @@
 import type { BatchObservableResult, Meter } from '@opentelemetry/api';
 import type { ClaimedRun } from '../engine/claimed-run.js';
+import { endsWithin } from '../engine/ends-within.js';
 import type { RecordedOutcome } from '../engine/recorded-run.js';
 import type { TerminalStatus } from '../engine/run.js';
 import type { ObservedEngine } from '../engine/telemetry.js';
@@ -100,13 +101,8 @@ export class RunMetrics {
 
 /** Nothing while the database is away: then there is nothing to say, and the other metrics must not wait for it. */
 async function queuesOf(engine: ObservedEngine) {
-  let timer: NodeJS.Timeout | undefined;
-  const tooLate = new Promise<[]>((resolve) => (timer = setTimeout(resolve, COLLECTION_PATIENCE_MS, [])));
-  try {
-    return await Promise.race([engine.queues().catch(() => []), tooLate]);
-  } finally {
-    clearTimeout(timer);
-  }
+  const queues = engine.queues().catch(() => []);
+  return (await endsWithin(COLLECTION_PATIENCE_MS, queues)) ? queues : [];
 }
 
 /** Clocks of processes differ by a little. */

@@ -1,8 +1,7 @@
 import type { Store } from '../../lib/engine/store.js';
 import { ArrayParameter } from '../../lib/store/array-parameter.js';
-import type { EngineHost } from '../../lib/nest/engine-host.js';
 import { allStatements } from '../../lib/store/statements/all.js';
-import { startApp, type TestApp } from '../support/app.js';
+import { engineOf, startApp, type TestApp, workerOf } from '../support/app.js';
 import { Barrier } from '../support/barrier.js';
 import { type EngineDatabase, useEngineDatabase } from '../support/engine-database.js';
 import { HeldRows } from '../support/held-rows.js';
@@ -209,14 +208,6 @@ describe('the commits of a worker', () => {
 
 function textsIn(parameter: unknown): string[] {
   return parameter instanceof ArrayParameter ? parameter.values.filter((value) => typeof value === 'string') : [];
-}
-
-async function engineOf(app: TestApp) {
-  return app.context.get<EngineHost>('EngineHost:', { strict: false }).engine();
-}
-
-async function workerOf(app: TestApp) {
-  return (await engineOf(app)).worker!;
 }
 
 it('a run that a claim has skipped, because somebody begins to wait for its result, is claimed after that', async () => {

@@ -1,7 +1,6 @@
 import { ChildCancelledError, defineSignal, type WorkflowClass } from '../../lib/index.js';
 import type { Store } from '../../lib/engine/store.js';
-import type { EngineHost } from '../../lib/nest/engine-host.js';
-import { startApp, type TestApp } from '../support/app.js';
+import { engineOf, startApp, type TestApp } from '../support/app.js';
 import { Barrier } from '../support/barrier.js';
 import { type EngineDatabase, useEngineDatabase } from '../support/engine-database.js';
 import { HeldRows } from '../support/held-rows.js';
@@ -32,10 +31,6 @@ const Parent = workflow('parent', async ({ ctx, children }) => {
   const value = await children.call(Child, undefined);
   return ctx.step('next', () => next.pass().then(() => `${value}, and on`));
 });
-
-async function engineOf(app: TestApp) {
-  return app.context.get<EngineHost>('EngineHost:', { strict: false }).engine();
-}
 
 async function rowOf(runId: string) {
   const { rows } = await opened.sql.query<{ status: string; epoch: number; wakes: number; write_no: number }>(

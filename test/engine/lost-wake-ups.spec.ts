@@ -1,6 +1,5 @@
 import { defineSignal, type RunHandle } from '../../lib/index.js';
-import type { EngineHost } from '../../lib/nest/engine-host.js';
-import { closeApps, startApp, type TestApp } from '../support/app.js';
+import { closeApps, engineOf, startApp, type TestApp } from '../support/app.js';
 import { moveClock } from '../support/clock.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { Interleaving } from '../support/interleaving.js';
@@ -42,7 +41,7 @@ beforeAll(async () => {
   app = await startApp({ database, providers, options: { worker: { ...HINTS_ONLY, queues: ['default'] } } });
   other = await startApp({ database, providers: [Echo], options: { worker: { ...HINTS_ONLY, queues: ['children'] } } });
   interleaving = await Interleaving.of(app, other);
-  const { store, worker } = await app.context.get<EngineHost>('EngineHost:', { strict: false }).engine();
+  const { store, worker } = await engineOf(app);
   look = () => store.hints.announce({ queues: [], workers: [worker!.id], ended: [] });
 });
 
@@ -168,7 +167,7 @@ describe('A run goes on though the database has once refused, for good,', () => 
   });
 
   async function refuseOnce(member: 'loadSignals' | 'loadHistories'): Promise<void> {
-    const { store } = await app.context.get<EngineHost>('EngineHost:', { strict: false }).engine();
+    const { store } = await engineOf(app);
     const answer = store[member].bind(store);
     const refuse = () => {
       Object.assign(store, { [member]: answer });

@@ -1,6 +1,5 @@
 import { defineSignal, StartLimitError, type WorkflowClass } from '../../lib/index.js';
-import type { EngineHost } from '../../lib/nest/engine-host.js';
-import { startApp, type TestApp } from '../support/app.js';
+import { engineOf, startApp, type TestApp } from '../support/app.js';
 import { Barrier } from '../support/barrier.js';
 import { type EngineDatabase, useEngineDatabase } from '../support/engine-database.js';
 import { measure } from '../support/statements.js';
@@ -30,10 +29,6 @@ const Parent = workflow('parent', ({ ctx, children }) => {
   begun.push(ctx.runId);
   return children.call(Child, undefined);
 });
-
-async function engineOf(app: TestApp) {
-  return app.context.get<EngineHost>('EngineHost:', { strict: false }).engine();
-}
 
 interface Row {
   id: string;

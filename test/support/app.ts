@@ -11,6 +11,7 @@ import { NestFactory } from '@nestjs/core';
 import pg from 'pg';
 import type { DataSource } from 'typeorm';
 
+import type { Engine } from '../../lib/engine/engine.js';
 import { Orchestrator } from '../../lib/engine/orchestrator.js';
 import type { Worker } from '../../lib/engine/worker.js';
 import type { EngineHost } from '../../lib/nest/engine-host.js';
@@ -93,8 +94,12 @@ function nameOf(dataSource: OrchestrationModuleOptions['dataSource']): string | 
 }
 
 /** The worker inside of an app. */
+export function engineOf(app: TestApp): Promise<Engine> {
+  return app.context.get<EngineHost>('EngineHost:', { strict: false }).engine();
+}
+
 export async function workerOf(app: TestApp): Promise<Worker> {
-  return (await app.context.get<EngineHost>('EngineHost:', { strict: false }).engine()).worker!;
+  return (await engineOf(app)).worker!;
 }
 
 /** Resolves when an app that is told to close begins no more step bodies. */

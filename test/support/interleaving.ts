@@ -1,8 +1,7 @@
 import { setImmediate as turn, setTimeout as delay } from 'node:timers/promises';
 
 import type { Store } from '../../lib/engine/store.js';
-import type { EngineHost } from '../../lib/nest/engine-host.js';
-import type { TestApp } from './app.js';
+import { engineOf, type TestApp } from './app.js';
 
 /** What a process does in the database on its way to or from a wait. */
 const GATED = [
@@ -28,7 +27,7 @@ export class Interleaving {
   static async of(...apps: TestApp[]): Promise<Interleaving> {
     const interleaving = new Interleaving();
     for (const [index, app] of apps.entries()) {
-      const { store } = await app.context.get<EngineHost>('EngineHost:', { strict: false }).engine();
+      const { store } = await engineOf(app);
       interleaving.hold(store, GATED, index);
       interleaving.hold(store.workers, ['beat'], index);
       interleaving.hold(store.hints, ['announce'], index);

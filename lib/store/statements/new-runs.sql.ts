@@ -49,7 +49,8 @@ alive as materialized (
 export const BEGINS = (run: string) =>
   `(${run}.eager and not head.gated and coalesce(${urgencyOf('@schema.engine_now()', `${run}.priority`)} < head.urgency, true) and exists (select from alive))`;
 
-export const CHILDREN = new RowSet({
+/** The columns that each kind of new run has. */
+export const OF_NEW_RUN = {
   id: 'uuid',
   workflow: 'text',
   version: 'int',
@@ -62,8 +63,12 @@ export const CHILDREN = new RowSet({
   input_digest: 'text',
   context: 'text',
   trace: 'text',
-  deadline: 'float8',
   timeout_ms: 'float8',
+} as const;
+
+export const CHILDREN = new RowSet({
+  ...OF_NEW_RUN,
+  deadline: 'float8',
   parent_id: 'uuid',
   root_id: 'uuid',
   depth: 'int',

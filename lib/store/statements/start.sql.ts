@@ -1,22 +1,6 @@
-import { aliveWorker, BEGINS, CHILDREN, headOfQueues, insertChildren } from './new-runs.sql.js';
+import { aliveWorker, BEGINS, CHILDREN, headOfQueues, insertChildren, OF_NEW_RUN } from './new-runs.sql.js';
 import { RowSet } from './row-set.js';
 import { GATED_QUEUES } from './statement.js';
-
-const OF_NEW_RUN = {
-  id: 'uuid',
-  workflow: 'text',
-  version: 'int',
-  queue: 'text',
-  priority: 'int',
-  tenant: 'text',
-  label: 'text',
-  attributes: 'text',
-  input: 'text',
-  input_digest: 'text',
-  context: 'text',
-  trace: 'text',
-  timeout_ms: 'float8',
-} as const;
 
 export const NEW_RUNS = new RowSet({
   ...OF_NEW_RUN,
