@@ -42,6 +42,12 @@ interface CommitRow {
 /** What stands in the way of one commit of ends (somebody waits in another process) mostly does in that of the next. */
 const PASSED_ENDS = 15;
 
+interface Sending {
+  placement: Placement;
+  /** An earlier try may have been committed. */
+  isRepeated: boolean;
+}
+
 interface GenerationRow {
   worker_id: string | null;
   generation: number;
@@ -66,22 +72,18 @@ export class Commits {
   ) {}
 
   /** One statement. */
-  async write(run: Run, writes: readonly RunWrite[], placement: Placement): Promise<CommitResult> {
-    const result = toCommitResult(await this.send(run, writes, placement), writes);
+  async write(run: Run, writes: readonly RunWrite[], how: Sending): Promise<CommitResult> {
+    const result = toCommitResult(await this.send(run, writes, how), writes);
     this.clock.synchronise(result.at);
     return result;
   }
 
-  private async send(run: Run, writes: readonly RunWrite[], placement: Placement): Promise<CommitRow[]> {
+  private async send(run: Run, writes: readonly RunWrite[], { placement, isRepeated }: Sending): Promise<CommitRow[]> {
     const outcomes = OUTCOMES.parameters(
       writes.flatMap((write) => write.outcomes.map((outcome) => outcomeToRow(write.runId, outcome))),
     );
-    if (writes.every(onlyRecords))
-      return run(this.sql.commitOutcomes, [...RECORDERS.parameters(writes.map(recorderToRow)), ...outcomes]);
-    if (areEnds(writes)) {
-      const ended = await this.sendEnds(run, writes, placement, outcomes);
-      if (ended.length) return ended;
-    }
+    const done = isRepeated ? [] : await this.sendAlike(run, writes, placement, outcomes);
+    if (done.length) return done;
 
     const children = writes.flatMap((write) => write.children.map((child) => childToRow(child, this.serializer)));
     return run(children.length ? this.sql.commitWithChildren : this.sql.commitWrites, [
@@ -93,7 +95,18 @@ export class Commits {
     ]);
   }
 
-  /** All of them, or none: then there are no rows. */
+  /** Writes that are all of one simple kind: all of them, or none. Then there are no rows. */
+  private async sendAlike(
+    run: Run,
+    writes: readonly RunWrite[],
+    placement: Placement,
+    outcomes: readonly unknown[],
+  ): Promise<CommitRow[]> {
+    if (writes.every(onlyRecords))
+      return run(this.sql.commitOutcomes, [...RECORDERS.parameters(writes.map(recorderToRow)), ...outcomes]);
+    return areEnds(writes) ? this.sendEnds(run, writes, placement, outcomes) : [];
+  }
+
   private async sendEnds(
     run: Run,
     writes: readonly RunWrite[],
@@ -114,12 +127,12 @@ export class Commits {
   }
 
   /** What a write does to other runs is done only when it was made under the current epoch. */
-  async writeWithEffects(run: Run, write: RunWrite, placement: Placement): Promise<CommitResult> {
+  async writeWithEffects(run: Run, write: RunWrite, how: Sending): Promise<CommitResult> {
     const { runId, epoch } = write;
     const effects = write.effects!;
     // Before the write itself, whose new children take over the refs.
     if (effects.supersedes.length) await run(this.sql.supersedeRuns, [effects.supersedes, runId, epoch]);
-    const result = await this.write(run, [write], placement);
+    const result = await this.write(run, [write], how);
     const [owned] = result.runs;
     if (owned) {
       result.readyOn = await this.awaitEnds(run, runId, effects);

@@ -25,6 +25,8 @@ import { isInDoubt, isOutage, isTransient } from './transient-errors.js';
 export type PostgresOptions = Extract<DataSourceOptions, { type: 'postgres' }>;
 type Credentials = Pick<PostgresOptions, 'url' | 'host' | 'port' | 'username' | 'password' | 'database' | 'ssl'>;
 export type Run = <Row>(statement: Statement, values: readonly unknown[]) => Promise<Row[]>;
+/** `isRepeated`: it has failed before, and may have been committed all the same. */
+type Repeatable<T> = (isRepeated: boolean) => Promise<T>;
 
 /** How long what a user calls outlasts an absent database; the worker's own writes wait for ever. */
 const CALL_PATIENCE_MS = 30_000;
@@ -121,7 +123,7 @@ export class Database {
   }
 
   /** For what a user calls (start, cancel, a query): it outlasts an absent database for a while. */
-  patiently<T>(work: () => Promise<T>): Promise<T> {
+  patiently<T>(work: Repeatable<T>): Promise<T> {
     return this.persistently(work, CALL_PATIENCE_MS);
   }
 
@@ -129,7 +131,7 @@ export class Database {
    * Does it again while the database is away or busy: until it works, or up to `giveUpAfterMs`. Only for work that may be
    * repeated after a commit whose reply was lost.
    */
-  async persistently<T>(work: () => Promise<T>, giveUpAfterMs = Infinity): Promise<T> {
+  async persistently<T>(work: Repeatable<T>, giveUpAfterMs = Infinity): Promise<T> {
     try {
       const result = await this.repeat(work, giveUpAfterMs);
       this.outage.succeeded(work);
@@ -140,13 +142,15 @@ export class Database {
     }
   }
 
-  private async repeat<T>(work: () => Promise<T>, giveUpAfterMs: number): Promise<T> {
+  private async repeat<T>(work: Repeatable<T>, giveUpAfterMs: number): Promise<T> {
     const deadline = performance.now() + giveUpAfterMs;
+    let isRepeated = false;
     for (let pause = BACKOFF_MS.first; ; pause = Math.min(2 * pause, BACKOFF_MS.longest)) {
       const sentAt = performance.now();
       try {
-        return await work();
+        return await work(isRepeated);
       } catch (error) {
+        isRepeated = true;
         if (isInDoubt(error)) for (const listener of this.troubleListeners) listener();
         if (!isTransient(error) || this.isClosed) throw error;
         if (isOutage(error)) this.outage.failed(work, sentAt, error);

@@ -23,9 +23,15 @@ const KEY_PATIENCE_MS = 100;
 
 interface Insertion {
   placement: Placement;
+  /** An earlier try may have inserted them. */
+  isRepeated: boolean;
   /** How long to wait for a transaction that holds a key; undefined: as the transaction has it. */
   keyPatienceMs: number | undefined;
 }
+
+/** Nobody begins these with their start, so how they are inserted minds no repetition. */
+const ADMITTED: Insertion = { placement: NOBODY, isRepeated: true, keyPatienceMs: KEY_PATIENCE_MS };
+const UNCOMMITTED: Insertion = { ...ADMITTED, keyPatienceMs: undefined };
 
 interface StartedRow {
   id: string;
@@ -60,9 +66,9 @@ export class Starts {
   async start(
     run: Run,
     runs: readonly NewRun[],
-    { placement, together }: { placement: Placement; together: boolean },
+    { placement, together, isRepeated }: { placement: Placement; together: boolean; isRepeated: boolean },
   ): Promise<StartOutcome[]> {
-    const how: Insertion = { placement, keyPatienceMs: KEY_PATIENCE_MS };
+    const how: Insertion = { placement, isRepeated, keyPatienceMs: KEY_PATIENCE_MS };
     if (!this.areLimited(runs)) return this.insert(run, runs, how);
     await this.limiter.lock(run, runs);
     const outcomes: (StartOutcome | undefined)[] = runs.map(() => undefined);
@@ -83,7 +89,7 @@ export class Starts {
   async startUncommitted(run: Run, newRun: NewRun): Promise<StartResult> {
     // Without the lock: it would be held for as long as the caller's transaction is open.
     await this.refuse(run, newRun);
-    const [result] = await this.insert(run, [newRun], { placement: NOBODY, keyPatienceMs: undefined });
+    const [result] = await this.insert(run, [newRun], UNCOMMITTED);
     return result!;
   }
 
@@ -107,7 +113,7 @@ export class Starts {
 
   /** One that was admitted, for whoever claims it. */
   async startAdmitted(run: Run, newRun: NewRun): Promise<StartResult> {
-    const [result] = await this.insert(run, [newRun], { placement: NOBODY, keyPatienceMs: KEY_PATIENCE_MS });
+    const [result] = await this.insert(run, [newRun], ADMITTED);
     return result!;
   }
 
@@ -117,14 +123,10 @@ export class Starts {
     if (refusal) throw refusal;
   }
 
-  private async insert(
-    run: Run,
-    runs: readonly NewRun[],
-    { placement, keyPatienceMs }: Insertion,
-  ): Promise<StartResult[]> {
-    const rows = await this.insertRows(run, runs, { placement, keyPatienceMs });
+  private async insert(run: Run, runs: readonly NewRun[], how: Insertion): Promise<StartResult[]> {
+    const rows = await this.insertRows(run, runs, how);
     const inserted = new Map(rows.map((row) => [row.id, row]));
-    const openings = new Map(placement.openings.map((opening) => [opening.runId, opening]));
+    const openings = new Map(how.placement.openings.map((opening) => [opening.runId, opening]));
     const results = runs.map((newRun): StartResult | undefined => {
       const row = inserted.get(newRun.id);
       return row && { ...toStarted(row, newRun), opened: openedWith(openings.get(newRun.id), row.status, inserted) };
@@ -139,11 +141,13 @@ export class Starts {
   private async insertRows(
     run: Run,
     runs: readonly NewRun[],
-    { placement, keyPatienceMs }: Insertion,
+    { placement, isRepeated, keyPatienceMs }: Insertion,
   ): Promise<StartedRow[]> {
     const placed = [placement.workerId ?? null, placement.definitions.map(toSqlText)];
-    const begun = runs.every(beginsWithStart) ? await this.begin(run, runs, placement.openings, placed) : [];
-    if (begun.length) return begun;
+    if (!isRepeated && runs.every(beginsWithStart)) {
+      const begun = await this.begin(run, runs, placement.openings, placed);
+      if (begun.length) return begun;
+    }
     const rows = NEW_RUNS.parameters(runs.map((newRun) => newRunToRow(newRun, this.serializer)));
     return run(this.sql.insertRuns, [...rows, ...placed, keyPatienceMs?.toString() ?? null]);
   }

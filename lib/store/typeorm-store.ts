@@ -103,10 +103,10 @@ export class TypeOrmStore implements Store {
   // ---- starting
 
   start(runs: readonly NewRun[], placement: Placement, together: boolean): Promise<StartOutcome[]> {
-    const start = (run: Run) => this.starts.start(run, runs, { placement, together });
-    return this.called(async () => {
+    return this.called(async (onPool, isRepeated) => {
+      const start = (run: Run) => this.starts.start(run, runs, { placement, together, isRepeated });
       try {
-        return await (this.starts.areLimited(runs) ? this.database.transaction(start) : start(this.database.run));
+        return await (this.starts.areLimited(runs) ? this.database.transaction(start) : start(onPool));
       } catch (error) {
         throw runs.length > 1 && isLockTimeout(error) ? new Error('One of the keys is held', { cause: error }) : error;
       }
@@ -168,11 +168,13 @@ export class TypeOrmStore implements Store {
   // ---- committing
 
   commit(writes: readonly RunWrite[], placement: Placement): Promise<CommitResult> {
-    return this.worked((run) => this.commits.write(run, writes, placement));
+    return this.worked((run, isRepeated) => this.commits.write(run, writes, { placement, isRepeated }));
   }
 
   commitWithEffects(write: RunWrite, placement: Placement): Promise<CommitResult> {
-    return this.worked(() => this.database.transaction((run) => this.commits.writeWithEffects(run, write, placement)));
+    return this.worked((_, isRepeated) =>
+      this.database.transaction((run) => this.commits.writeWithEffects(run, write, { placement, isRepeated })),
+    );
   }
 
   async keepHeartbeats(heartbeats: readonly Heartbeat[]): Promise<void> {
@@ -230,8 +232,8 @@ export class TypeOrmStore implements Store {
   }
 
   startWithSignal({ run: newRun, signal, isRefused }: StartWithSignal, placement: Placement) {
-    return this.inTransaction(async (run) => {
-      const [outcome] = await this.starts.start(run, [newRun], { placement, together: true });
+    return this.inTransaction(async (run, isRepeated) => {
+      const [outcome] = await this.starts.start(run, [newRun], { placement, together: true, isRepeated });
       if ('refusal' in outcome!) throw outcome.refusal;
       const start = outcome!;
       const [sent] = isRefused(start) ? [] : await this.signals.send(run, [{ ...signal, runId: start.id }]);
@@ -270,15 +272,15 @@ export class TypeOrmStore implements Store {
     return enterTransaction(manager, { database: this.database, sql: this.sql });
   }
 
-  private called<T>(work: (run: Run) => Promise<T>): Promise<T> {
-    return this.database.patiently(() => work(this.database.run));
+  private called<T>(work: (run: Run, isRepeated: boolean) => Promise<T>): Promise<T> {
+    return this.database.patiently((isRepeated) => work(this.database.run, isRepeated));
   }
 
-  private inTransaction<T>(work: (run: Run) => Promise<T>): Promise<T> {
-    return this.database.patiently(() => this.database.transaction(work));
+  private inTransaction<T>(work: (run: Run, isRepeated: boolean) => Promise<T>): Promise<T> {
+    return this.database.patiently((isRepeated) => this.database.transaction((run) => work(run, isRepeated)));
   }
 
-  private worked<T>(work: (run: Run) => Promise<T>): Promise<T> {
-    return this.database.persistently(() => work(this.database.run));
+  private worked<T>(work: (run: Run, isRepeated: boolean) => Promise<T>): Promise<T> {
+    return this.database.persistently((isRepeated) => work(this.database.run, isRepeated));
   }
 }

@@ -9,7 +9,6 @@ export interface PlanNode {
   'Total Cost': number;
   'Actual Rows'?: number;
   'Rows Removed by Join Filter'?: number;
-  'Tuples Inserted'?: number;
   'Shared Hit Blocks'?: number;
   'Shared Read Blocks'?: number;
   Operation?: string;

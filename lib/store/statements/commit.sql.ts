@@ -21,7 +21,7 @@ export const WRITES = new RowSet(
     state: 'text',
     attributes: 'text',
   },
-  ['output', 'error', 'waiting_for'],
+  { kept: ['output', 'error', 'waiting_for'], usual: { knows_cancel: false, told_parent: false, has_state: false } },
 );
 
 /** Writes that leave their runs' rows as they are. */
@@ -40,27 +40,30 @@ export const ENDS = new RowSet(
     told_parent: 'bool',
     resumes: 'bool',
   },
-  ['output', 'error'],
+  { kept: ['output', 'error'], usual: { status: 'completed', told_parent: false, resumes: false } },
 );
 
-export const OUTCOMES = new RowSet({
-  run_id: 'uuid',
-  seq: 'int',
-  kind: 'text',
-  scope: 'text',
-  name: 'text',
-  ordinal: 'int',
-  status: 'text',
-  digest: 'text',
-  output: 'text',
-  error: 'text',
-  attempts: 'int',
-  after_seq: 'int',
-  started_at: 'float8',
-  finished_at: 'float8',
-  child_id: 'uuid',
-  logs: 'text',
-});
+export const OUTCOMES = new RowSet(
+  {
+    run_id: 'uuid',
+    seq: 'int',
+    kind: 'text',
+    scope: 'text',
+    name: 'text',
+    ordinal: 'int',
+    status: 'text',
+    digest: 'text',
+    output: 'text',
+    error: 'text',
+    attempts: 'int',
+    after_seq: 'int',
+    started_at: 'float8',
+    finished_at: 'float8',
+    child_id: 'uuid',
+    logs: 'text',
+  },
+  { usual: { kind: 'step', scope: '', ordinal: 1, status: 'completed', attempts: 1 } },
+);
 
 const epochs = '$2';
 const outcomesAt = 1 + WRITES.width;
@@ -76,8 +79,16 @@ const outcomeOutput = `(${OUTCOMES.array('output', outcomesAt)})[c.output_at]`;
 /** What the writes say of a run that changes. */
 const kept = (column: 'output' | 'error' | 'waiting_for') => WRITES.keptAt(column, 'c', 1);
 
-/** The outcomes, of the runs that are owned or under a condition for all of them. */
-const recorded = (first: number, which = 'join owned on owned.id = h.run_id') => `recorded as (
+/** The outcomes of the runs that are owned. A repetition, after a lost reply, finds them there. */
+const OF_OWNED = { which: 'join owned on owned.id = h.run_id', onConflict: 'on conflict (run_id, seq) do nothing' };
+
+/**
+ * The outcomes of all runs, when all are `plain`. Only for what is sent for the first time: then none can be there yet, and looking for
+ * them would be a fifth of what it costs to insert them.
+ */
+const OF_ALL = { which: 'cross join plain', onConflict: '' };
+
+const recorded = (first: number, { which, onConflict } = OF_OWNED) => `recorded as (
   insert into @schema.history (
     run_id, seq, kind, scope, name, ordinal, status, digest, output, error, attempts, after_seq, started_at, finished_at, child_id, logs
   )
@@ -85,35 +96,40 @@ const recorded = (first: number, which = 'join owned on owned.id = h.run_id') =>
     to_timestamp(h.started_at / 1000), to_timestamp(h.finished_at / 1000), h.child_id, h.logs
   from ${OUTCOMES.unnest('h', first)}
   ${which}
-  on conflict (run_id, seq) do nothing
+  ${onConflict}
 )`;
 
 /**
- * The group commit of writes that only record outcomes, as all do of a step that is not the last. Locks and owns as {@link groupCommit}.
- * Takes: RECORDERS, OUTCOMES. Returns: as that, 'all' and 'own'.
+ * The group commit of writes that only record outcomes, as all do of a step that is not the last, when all of their runs are owned: all
+ * of them, or none. Not to be repeated: see {@link OF_ALL}. Locks and owns as {@link groupCommit}, which decides in all other cases.
+ * Takes: RECORDERS, OUTCOMES. Returns: as that, 'all' and 'own'; no row when it has done nothing.
  */
 const commitOutcomes = `
-with locked as (
-  select w.*, r.epoch as stored_epoch, r.status, r.wakes, r.watched, r.cancel_requested_at, r.cancel_reason
+with locked as materialized (
+  select r.id, r.wakes, r.wakes <> w.seen_wakes as was_woken, r.watched, r.cancel_requested_at, r.cancel_reason
   from ${RECORDERS.unnest('w', 1)}
   join @schema.run r on r.id = w.id
+  where r.epoch = w.epoch
+    and r.status = 'running'
   order by r.id
   for no key update of r
 ),
-owned as (
-  select * from locked where epoch = stored_epoch and status = 'running'
+plain as materialized (
+  select count(*)::int as writes
+  from locked
+  having count(*) = cardinality($1::uuid[])
 ),
-${recorded(1 + RECORDERS.width)}
-select 'all' as tag, null::uuid as id, null as status, count(*)::int as wakes, null::bool as watched, null::float8 as cancel_requested_at,
+${recorded(1 + RECORDERS.width, OF_ALL)}
+select 'all' as tag, null::uuid as id, null as status, writes as wakes, null::bool as watched, null::float8 as cancel_requested_at,
   null as cancel_reason, extract(epoch from @schema.engine_now())::float8 * 1000 as at
-from owned
+from plain
 union all
-select 'own', id, status, wakes, watched, extract(epoch from cancel_requested_at)::float8 * 1000, cancel_reason, null
-from owned
-where watched
-  or cancel_requested_at is not null
-  or wakes <> seen_wakes
-  or (select count(*) from owned) <> cardinality($2::int[])`;
+select 'own', id, 'running', wakes, watched, extract(epoch from cancel_requested_at)::float8 * 1000, cancel_reason, null
+from locked
+cross join plain
+where was_woken
+  or watched
+  or cancel_requested_at is not null`;
 
 /** What has to hold beside for parents that go on in the slots of their children: see `may_resume` of {@link groupCommit}. */
 interface ToldParents {
@@ -137,7 +153,8 @@ const TOLD_PARENTS: ToldParents = {
 /**
  * The group commit of writes that end their runs, when nothing has happened to any of these that concerns anybody else: all of
  * them, or none. Most commits of short runs are like that, and PostgreSQL prepares each part of a statement at each execution, used or
- * not. Locks as {@link groupCommit}, which decides in all other cases. Wakes nobody: each parent of an end has a write here.
+ * not. Not to be repeated: see {@link OF_ALL}. Locks as {@link groupCommit}, which decides in all other cases. Wakes nobody: each parent of
+ * an end has a write here.
  * Takes: ENDS, OUTCOMES, with parents among them the worker id. Returns: as that, 'all'; no row when it has done nothing.
  */
 const commitEnds = (parents: ToldParents) => `
@@ -159,7 +176,7 @@ plain as materialized (
   from locked
   having count(*) = cardinality($1::uuid[])${parents.areFree}
 ),
-${recorded(1 + ENDS.width, 'cross join plain')},
+${recorded(1 + ENDS.width, OF_ALL)},
 ended as (
   update @schema.run r
   set status = w.status,

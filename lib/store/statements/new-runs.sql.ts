@@ -66,23 +66,41 @@ export const OF_NEW_RUN = {
   timeout_ms: 'float8',
 } as const;
 
-export const CHILDREN = new RowSet({
-  ...OF_NEW_RUN,
-  deadline: 'float8',
-  parent_id: 'uuid',
-  root_id: 'uuid',
-  depth: 'int',
-  ref: 'text',
-  scope: 'text',
-  awaited: 'bool',
-  cascades: 'bool',
-  closes_with_parent: 'bool',
-  shielded: 'bool',
-  eager: 'bool',
-});
+export const USUAL_NEW_RUN = { version: 1, queue: 'default', priority: 0 };
 
-/** Inserts the children that the CTE `placed_child` has: rows of CHILDREN with `begins` and `now`. Returns what came of each. */
-export const insertChildren = (workerId: string) => `
+export const CHILDREN = new RowSet(
+  {
+    ...OF_NEW_RUN,
+    deadline: 'float8',
+    parent_id: 'uuid',
+    root_id: 'uuid',
+    depth: 'int',
+    ref: 'text',
+    scope: 'text',
+    awaited: 'bool',
+    cascades: 'bool',
+    closes_with_parent: 'bool',
+    shielded: 'bool',
+    eager: 'bool',
+  },
+  {
+    usual: {
+      ...USUAL_NEW_RUN,
+      scope: '',
+      awaited: true,
+      cascades: true,
+      closes_with_parent: false,
+      shielded: false,
+      eager: true,
+    },
+  },
+);
+
+/**
+ * Inserts the children that the CTE `placed_child` has: rows of CHILDREN with `begins` and `now`. Returns what came of each. `onConflict`:
+ * what to do with one that is there already, by an earlier start or a lost reply.
+ */
+export const insertChildren = (workerId: string, onConflict = 'on conflict do nothing') => `
   insert into @schema.run (
     id, workflow, version, status, queue, priority, tenant, label, attributes, input, input_digest, context, trace, deadline,
     parent_id, root_id, depth, ref, scope, awaited, cascades, closes_with_parent,
@@ -98,5 +116,5 @@ export const insertChildren = (workerId: string) => `
     now,
     case when begins then now end
   from placed_child
-  on conflict do nothing
+  ${onConflict}
   returning id, status, deadline, created_at`;

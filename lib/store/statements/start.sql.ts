@@ -1,17 +1,28 @@
-import { aliveWorker, BEGINS, CHILDREN, headOfQueues, insertChildren, OF_NEW_RUN } from './new-runs.sql.js';
+import {
+  aliveWorker,
+  BEGINS,
+  CHILDREN,
+  headOfQueues,
+  insertChildren,
+  OF_NEW_RUN,
+  USUAL_NEW_RUN,
+} from './new-runs.sql.js';
 import { RowSet } from './row-set.js';
 import { GATED_QUEUES } from './statement.js';
 
-export const NEW_RUNS = new RowSet({
-  ...OF_NEW_RUN,
-  key: 'text',
-  delay_ms: 'float8',
-  start_at: 'float8',
-  eager: 'bool',
-});
+export const NEW_RUNS = new RowSet(
+  {
+    ...OF_NEW_RUN,
+    key: 'text',
+    delay_ms: 'float8',
+    start_at: 'float8',
+    eager: 'bool',
+  },
+  { usual: { ...USUAL_NEW_RUN, eager: true } },
+);
 
 /** Runs that begin with their start. `waiting_for`: of one whose opening is committed with it. */
-export const BEGUN_RUNS = new RowSet({ ...OF_NEW_RUN, waiting_for: 'text' });
+export const BEGUN_RUNS = new RowSet({ ...OF_NEW_RUN, waiting_for: 'text' }, { usual: USUAL_NEW_RUN });
 
 const after = NEW_RUNS.width + 1;
 const [workerId, definitions, lockTimeout] = [`$${after}`, `$${after + 1}`, `$${after + 2}`];
@@ -90,7 +101,7 @@ placed_child as (
   cross join moment
   where c.parent_id in (select id from inserted)
 ),
-child as (${insertChildren(beginner)}
+child as (${insertChildren(beginner, '')}
 ),`,
   rows: 'table inserted union all table child',
 };
@@ -98,9 +109,10 @@ child as (${insertChildren(beginner)}
 /**
  * Inserts runs that have no parent and no key, when each of them can begin at once in the process that starts it: all of them, or
  * none. One that has an opening is inserted as waiting, with the children that it has started. PostgreSQL prepares each part of
- * a statement at each execution, and this one has few; {@link insertRuns} decides in all other cases, in the same way.
+ * a statement at each execution, and this one has few; {@link insertRuns} decides in all other cases, in the same way. Not to be repeated: it
+ * does not look whether the runs are there already.
  * Takes: BEGUN_RUNS, worker id, definitions, with openings also CHILDREN. Locks nothing but what it inserts.
- * Returns: as insertRuns, of the children as well; nothing when it has inserted none, also as a repetition after a lost reply.
+ * Returns: as insertRuns, of the children as well; nothing when it has inserted none.
  */
 const beginRuns = ({ asked, newRuns, made, rows }: OpenedChildren) => `
 with request as (
@@ -124,7 +136,6 @@ inserted as (
     now, now
   from moment
   cross join request
-  on conflict do nothing
   returning id, status, deadline, created_at
 ),${made}
 made as (${rows})
