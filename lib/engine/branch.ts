@@ -5,11 +5,18 @@ import type { RunExecution } from './run-execution.js';
 import type { StepAttempt } from './step-execution.js';
 
 /** Where in a run the current code stands. */
-export interface Frame {
-  execution: RunExecution;
-  branch: Branch;
-  /** The step attempt whose body this is; undefined in the workflow's own code. */
-  attempt: StepAttempt | undefined;
+export class Frame {
+  constructor(
+    readonly execution: RunExecution,
+    readonly branch: Branch,
+    /** The step attempt whose body this is; undefined in the workflow's own code. */
+    readonly attempt: StepAttempt | undefined,
+  ) {}
+
+  /** A part of the code there. */
+  in(branch: Branch): Frame {
+    return new Frame(this.execution, branch, this.attempt);
+  }
 }
 
 const frames = new AsyncLocalStorage<Frame>();

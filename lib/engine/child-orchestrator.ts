@@ -20,7 +20,7 @@ import type { Page, RunStatus, RunSummary } from './run.js';
 import { sendFromRun } from './child-signals.js';
 import type { PayloadAndOptions, SendOptions, SendSignal, Signal } from './signal.js';
 import { check, type RunOptions } from './start-options.js';
-import { callStep, planStep } from './steps.js';
+import { callStep, planStep, StepCall } from './steps.js';
 import type { NewRun } from './new-run.js';
 import { checkItems, mapInBranches } from './structure.js';
 import { UNRESOLVED_VERSION } from './unresolved-version.js';
@@ -279,7 +279,7 @@ export class ChildOrchestrator {
     argument: unknown,
     body: (host: ExecutionHost) => unknown,
   ): Promise<unknown> {
-    return callStep(frame, { name, args: [argument], plan: QUERY, body: () => body(frame.execution.host) });
+    return callStep(frame, new StepCall(name, [argument], QUERY, () => body(frame.execution.host)));
   }
 }
 

@@ -3,7 +3,8 @@ import type { ChildLink } from './child-links.js';
 import { PayloadError, RunFinishedError, RunNotFoundError, ValidationError } from './errors.js';
 import { nameOfSignal } from './signal.js';
 import { checkSent, type Message, toNewSignal } from './signal-sender.js';
-import { callStep, PLAIN_STEP } from './steps.js';
+import type { StepContext } from './step-execution.js';
+import { callStep, PLAIN_STEP, StepCall } from './steps.js';
 
 /** What was wrong with a signal, as the step that sent it records it: each pass throws the same error of its own class. */
 type Refusal =
@@ -16,20 +17,17 @@ type Refusal =
 export async function sendFromRun(frame: Frame, link: ChildLink, message: Message): Promise<void> {
   const { host, serializer } = frame.execution;
   const name = nameOfSignal(message.signal);
-  const refusal = await callStep(frame, {
-    name: 'children.signal',
-    args: [link.ref, name, message.payload],
-    plan: PLAIN_STEP,
-    body: async ({ idempotencyKey }) => {
-      try {
-        const options = { ...message.options, id: message.options.id ?? idempotencyKey };
-        checkSent(await host.signal(await toNewSignal(link.id, { ...message, options }, serializer)), link.id);
-        return undefined;
-      } catch (error) {
-        return refusalOf(error);
-      }
-    },
-  });
+  const send = async ({ idempotencyKey }: StepContext) => {
+    try {
+      const options = { ...message.options, id: message.options.id ?? idempotencyKey };
+      checkSent(await host.signal(await toNewSignal(link.id, { ...message, options }, serializer)), link.id);
+      return undefined;
+    } catch (error) {
+      return refusalOf(error);
+    }
+  };
+  const args = [link.ref, name, message.payload];
+  const refusal = await callStep(frame, new StepCall('children.signal', args, PLAIN_STEP, send));
   if (refusal) throw errorOf(refusal as Refusal, link.id);
 }
 

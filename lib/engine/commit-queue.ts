@@ -14,8 +14,6 @@ const SHARE = { least: 25, most: 100 };
 const NONE: ReadonlySet<string> = new Set();
 const NOBODY: ReadonlySet<WriteBuffer> = new Set();
 
-type Taken = TakenWrite & { buffer: WriteBuffer };
-
 /** What the queue needs of its worker. */
 export interface CommitQueueHost {
   /** What this process can take on itself, for these writes. */
@@ -45,7 +43,7 @@ export interface CommitQueueHost {
  */
 export class CommitQueue implements WriteSink {
   private waiting: WriteBuffer[] = [];
-  private readonly withEffects: Taken[] = [];
+  private readonly withEffects: TakenWrite[] = [];
   /** The runs that what is in flight touches. */
   private readonly touched = new Set<string>();
   private inFlight = 0;
@@ -82,7 +80,7 @@ export class CommitQueue implements WriteSink {
     this.landed(batch);
   }
 
-  private takeBatch(): Taken[] {
+  private takeBatch(): TakenWrite[] {
     this.takeWithEffects();
     const batch = new Batch(this.mostWrites);
     this.waiting = this.waiting.filter((buffer) => {
@@ -100,7 +98,7 @@ export class CommitQueue implements WriteSink {
   private takeWithEffects(): void {
     this.waiting = this.waiting.filter((buffer) => {
       if (!buffer.next?.effects || this.isHeldUp(buffer, NOBODY)) return true;
-      const taken = { ...buffer.take()!, buffer };
+      const taken = buffer.take()!;
       this.departs([taken]);
       this.withEffects.push(taken);
       return false;
@@ -108,12 +106,12 @@ export class CommitQueue implements WriteSink {
     if (!this.isFlushingEffects) void this.flushEffects();
   }
 
-  private departs(batch: readonly Taken[]): void {
+  private departs(batch: readonly TakenWrite[]): void {
     for (const { write } of batch) for (const runId of touchedBy(write)) this.touched.add(runId);
   }
 
   /** These writes have their results: what they held up may follow. */
-  private landed(batch: readonly Taken[]): void {
+  private landed(batch: readonly TakenWrite[]): void {
     for (const { write } of batch) for (const runId of touchedBy(write)) this.touched.delete(runId);
     void this.flush();
   }
@@ -128,7 +126,7 @@ export class CommitQueue implements WriteSink {
     return this.touched.size > 0 && next !== undefined && touchedBy(next).some((runId) => this.touched.has(runId));
   }
 
-  private async commit(batch: Taken[]): Promise<void> {
+  private async commit(batch: TakenWrite[]): Promise<void> {
     const writes = batch.map((taken) => taken.write);
     try {
       this.handOut(batch, await this.store.commit(writes, this.host.placementFor(writes)));
@@ -138,7 +136,7 @@ export class CommitQueue implements WriteSink {
   }
 
   /** One write of the batch is at fault for what it says: alone, the others go through, and its run fails with the error. */
-  private async isolate(batch: Taken[], error: unknown): Promise<void> {
+  private async isolate(batch: TakenWrite[], error: unknown): Promise<void> {
     this.host.failed(batch.map((taken) => taken.write));
     for (const { write, buffer } of batch) {
       buffer.follower?.breakOff(buffer);
@@ -148,17 +146,14 @@ export class CommitQueue implements WriteSink {
       for (const taken of batch) await this.commit([taken]);
       return;
     }
-    for (const { write, buffer, finish } of batch) {
-      const failure = failedBy(write, this.host.failureOf(error));
+    for (const taken of batch) {
+      const failure = failedBy(taken.write, this.host.failureOf(error));
       try {
-        this.handOut(
-          [{ write: failure, buffer, finish }],
-          await this.store.commit([failure], this.host.placementFor([failure])),
-        );
+        this.handOut([taken.saying(failure)], await this.store.commit([failure], this.host.placementFor([failure])));
       } catch (again) {
         this.host.failed([failure]);
-        this.host.lost(write, again);
-        finish({ lost: true });
+        this.host.lost(taken.write, again);
+        taken.finish({ lost: true });
       }
     }
   }
@@ -176,18 +171,25 @@ export class CommitQueue implements WriteSink {
     this.isFlushingEffects = false;
   }
 
-  private handOut(batch: Taken[], result: CommitResult): void {
+  private handOut(batch: TakenWrite[], result: CommitResult): void {
     const writes = batch.map((taken) => taken.write);
     const committed = new Map(result.runs.map((run) => [run.id, run]));
     const children = new Set(result.children.map((child) => child.id));
     this.tellFollowers(batch, committed, result);
     this.host.beforeResults(writes, result);
-    for (const { write, finish } of batch) finish(resultOf(write, committed.get(write.runId), children), write);
+    for (const taken of batch) {
+      const { write } = taken;
+      taken.finish(resultOf(write, committed.get(write.runId), children));
+    }
     this.host.afterResults(writes, result);
   }
 
   /** Whether the ends that parents were told of are kept, and the parents run by them: with a write of their own, or woken. */
-  private tellFollowers(batch: Taken[], committed: ReadonlyMap<string, CommittedRun>, { woken }: CommitResult): void {
+  private tellFollowers(
+    batch: TakenWrite[],
+    committed: ReadonlyMap<string, CommittedRun>,
+    { woken }: CommitResult,
+  ): void {
     for (const { write, buffer } of batch) {
       const { follower } = buffer;
       if (!follower) continue;
@@ -202,7 +204,7 @@ export class CommitQueue implements WriteSink {
 
 /** What one commit takes. */
 class Batch {
-  readonly writes: Taken[] = [];
+  readonly writes: TakenWrite[] = [];
   readonly buffers = new Set<WriteBuffer>();
   private bytes = 0;
 
@@ -216,7 +218,7 @@ class Batch {
   take(buffer: WriteBuffer): void {
     const taken = buffer.take();
     if (!taken) return;
-    this.writes.push({ ...taken, buffer });
+    this.writes.push(taken);
     this.buffers.add(buffer);
     this.bytes += sizeOf(taken.write);
   }

@@ -1,4 +1,4 @@
-import { Branch, type Frame } from './branch.js';
+import { Branch, Frame } from './branch.js';
 import type { RunExecution } from './run-execution.js';
 import type { StepObserver, StepWork } from './step-execution.js';
 import { newStepCommand } from './steps.js';
@@ -59,7 +59,7 @@ export class Compensations implements StepObserver {
   /** Undoes everything. One that fails does not keep the others from being tried. */
   async run(): Promise<void> {
     this.state = 'running';
-    const frame: Frame = { execution: this.execution, branch: Branch.root().shield(), attempt: undefined };
+    const frame = new Frame(this.execution, Branch.root().shield(), undefined);
     for (let next = this.registered.pop(); next; next = this.registered.pop()) {
       const { compensation, ordinal, afterSeq } = next;
       const command = newStepCommand(frame, null, { ...compensation, observer: this });

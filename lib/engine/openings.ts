@@ -5,7 +5,7 @@ import { beginsWithStart, type NewRun, type Opening } from './new-run.js';
 import { movedAsAsked } from './run-end.js';
 import type { RunExecution } from './run-execution.js';
 import type { RunWrite } from './run-write.js';
-import { toClaimedRun } from './started-run.js';
+import { StartedRun } from './started-run.js';
 
 /** One statement starts no more children than that. */
 const MOST_CHILDREN = 100;
@@ -77,7 +77,7 @@ export class Openings {
   }
 
   private async make(run: NewRun): Promise<MadeOpening | undefined> {
-    const execution = this.parts.passOver(toClaimedRun(run, { at: this.parts.clock.now(), deadline: null }));
+    const execution = this.parts.passOver(new StartedRun(run, { at: this.parts.clock.now(), deadline: null }));
     const taken = await outside(() => execution.open());
     const { write } = taken ?? {};
     if (!write || !isOpening(write)) {

@@ -6,11 +6,29 @@ import type { RecordedOutcome } from './recorded-run.js';
 import { turn } from './turn.js';
 import type { WriteBuffer } from './write-buffer.js';
 
-/** The outcome of a call, or something that happens to the run. */
-export type Delivery = { outcome: OutcomeDraft } & (
-  | { command: Command; event?: undefined }
-  | { command?: undefined; event: { kind: 'cancel' | 'expiry'; name: string; at: number } }
-);
+/** Something that happens to the run as a whole. */
+export interface RunHappening {
+  readonly kind: 'cancel' | 'expiry';
+  readonly name: string;
+  readonly at: number;
+}
+
+/** The outcome of a call, or of something that happens to the run. */
+export class Delivery {
+  private constructor(
+    readonly outcome: OutcomeDraft,
+    readonly command: Command | undefined,
+    readonly event: RunHappening | undefined,
+  ) {}
+
+  static of(command: Command, outcome: OutcomeDraft): Delivery {
+    return new Delivery(outcome, command, undefined);
+  }
+
+  static ofEvent(event: RunHappening, outcome: OutcomeDraft): Delivery {
+    return new Delivery(outcome, undefined, event);
+  }
+}
 
 /** What is asked of the run whose outcomes they are. */
 export interface ReceivingRun {
@@ -33,6 +51,45 @@ export interface ReceivingRun {
   lostAside(): void;
   /** All that was there is delivered. */
   delivered(): void;
+}
+
+/** An outcome in its place among those of the run. */
+class PlacedOutcome implements RecordedOutcome {
+  readonly kind: RecordedOutcome['kind'];
+  readonly scope: string;
+  readonly name: string;
+  readonly ordinal: number;
+  readonly seq: number;
+  readonly status: RecordedOutcome['status'];
+  readonly digest: string | null;
+  readonly output: string | null;
+  readonly error: string | null;
+  readonly attempts: number;
+  readonly afterSeq: number;
+  readonly startedAt: number;
+  readonly finishedAt: number;
+  readonly childId: string | null;
+  readonly logs: string | null;
+
+  constructor(run: ReceivingRun, { command, event, outcome }: Delivery) {
+    const cause = command?.identity ?? event!;
+    this.kind = cause.kind;
+    this.scope = command?.identity.scope ?? '';
+    this.name = cause.name;
+    this.ordinal = command?.identity.ordinal ?? 1;
+    this.seq = run.history.nextSeq();
+    this.status = outcome.status;
+    this.digest = outcome.digest ?? (command ? run.storedDigestOf(command) : null);
+    this.output = outcome.output ?? null;
+    this.error = outcome.error ?? null;
+    this.attempts = outcome.attempts ?? 1;
+    this.afterSeq = command?.afterSeq ?? run.receivedSeq;
+    this.startedAt = command?.askedAt ?? event!.at;
+    // Whole milliseconds: the database rounds what is finer, and ctx.now would show another time in a replay.
+    this.finishedAt = Math.max(Math.floor(run.clock.now()), run.time);
+    this.childId = outcome.childId ?? null;
+    this.logs = command?.logs ?? null;
+  }
 }
 
 /**
@@ -85,7 +142,7 @@ export class OutcomeDelivery {
     for (let next = this.ready.shift(); next && this.run.mayWrite; next = this.ready.shift()) {
       const { command, outcome } = next;
       if (command && outcome.commit) {
-        await this.commitAndDeliver(command, outcome, outcome.commit);
+        await this.commitAndDeliver(next, command, outcome.commit);
         continue;
       }
       // Asked for before anything is written: the commit queue, which also waits a turn, then takes what the code does upon it too.
@@ -100,7 +157,7 @@ export class OutcomeDelivery {
   /** Records it with what the run writes next, and hands it over at once. */
   recordAndDeliver(delivery: Delivery): void {
     if (this.run.refuses(delivery)) return;
-    const recorded = this.inItsPlace(delivery);
+    const recorded = new PlacedOutcome(this.run, delivery);
     this.writes.addOutcome(recorded);
     this.run.deliver(recorded, delivery.command);
   }
@@ -110,14 +167,14 @@ export class OutcomeDelivery {
    * when those before it are durable: a crash between the two commits would keep this one without them.
    */
   private async commitAndDeliver(
+    delivery: Delivery,
     command: Command,
-    outcome: OutcomeDraft,
     commit: NonNullable<OutcomeDraft['commit']>,
   ): Promise<void> {
     const { run } = this;
     if (!this.writes.isDurable) await this.writes.whenDurable();
     if (!command.open || !run.mayWrite) return;
-    const recorded = this.inItsPlace({ command, outcome });
+    const recorded = new PlacedOutcome(run, delivery);
     const end = await commit({ runId: run.run.id, epoch: run.run.epoch, outcome: recorded });
     if (end === 'undone' || run.isOver) return;
     if (end === 'lost') return run.lostAside();
@@ -125,28 +182,5 @@ export class OutcomeDelivery {
     const quiescence = turn();
     run.deliver(recorded, command);
     await quiescence;
-  }
-
-  private inItsPlace({ command, event, outcome }: Delivery): RecordedOutcome {
-    const { run } = this;
-    const { kind, scope, name, ordinal } = command?.identity ?? { ...event!, scope: '', ordinal: 1 };
-    return {
-      kind,
-      scope,
-      name,
-      ordinal,
-      seq: run.history.nextSeq(),
-      status: outcome.status,
-      digest: outcome.digest ?? (command ? run.storedDigestOf(command) : null),
-      output: outcome.output ?? null,
-      error: outcome.error ?? null,
-      attempts: outcome.attempts ?? 1,
-      afterSeq: command?.afterSeq ?? run.receivedSeq,
-      startedAt: command?.askedAt ?? event!.at,
-      // Whole milliseconds: the database rounds what is finer, and ctx.now would show another time in a replay.
-      finishedAt: Math.max(Math.floor(run.clock.now()), run.time),
-      childId: outcome.childId ?? null,
-      logs: command?.logs ?? null,
-    };
   }
 }

@@ -1,7 +1,7 @@
 import type { QueueGates } from './queue-gates.js';
 import type { WorkflowRegistry } from './registry.js';
 import type { RunsInMemory } from './runs-in-memory.js';
-import { toClaimedRun } from './started-run.js';
+import { StartedRun } from './started-run.js';
 import type { ClaimedRun } from './claimed-run.js';
 import type { NewChild, NewRun, Placement, StartResult } from './new-run.js';
 import type { MadeOpening, Openings } from './openings.js';
@@ -68,7 +68,7 @@ export class Placements {
       if (opening) this.takeOnOpening(opening, result);
       // One whose reply was late may have been claimed, and be here already.
       if (!result?.started || result.opened || this.parts.runs.find(run.id)) continue;
-      if (result.status === 'running' && run.eager) this.parts.takeOn(toClaimedRun(run, result));
+      if (result.status === 'running' && run.eager) this.parts.takeOn(new StartedRun(run, result));
       else if (run.delayMs !== null || run.startAt !== null) this.parts.dueAt(result.at + (run.delayMs ?? 0));
       else this.parts.ready(run);
     }

@@ -11,7 +11,8 @@ const PATIENCE_MS = 1_000;
  * has no outcome at the end of the replay is begun then.
  */
 export class Replay {
-  private readonly asked = new Map<string, Command>();
+  /** Made for the first call: most runs that begin have nothing to replay. */
+  private asked: Map<string, Command> | undefined;
   private hasReturned = false;
   private onChange: (() => void) | undefined;
 
@@ -19,7 +20,7 @@ export class Replay {
 
   /** The code makes a call. */
   ask(command: Command): void {
-    this.asked.set(callKey(command.identity), command);
+    (this.asked ??= new Map()).set(callKey(command.identity), command);
     this.onChange?.();
   }
 
@@ -32,14 +33,15 @@ export class Replay {
   /** The call that the code makes for this entry. Throws {@link NonDeterminismError} when it makes another, or none. */
   callFor(outcome: RecordedOutcome): Command | Promise<Command> {
     const key = callKey(isOutcome(outcome.kind) ? outcome : ownerOf(outcome));
-    const command = this.asked.get(key);
+    const command = this.asked?.get(key);
     return command ? this.alike(command, outcome) : this.lateCallFor(outcome, key);
   }
 
   private async lateCallFor(outcome: RecordedOutcome, key: string): Promise<Command> {
     const patience = Date.now() + PATIENCE_MS;
-    while (!this.asked.has(key) && !this.hasReturned && Date.now() < patience) await this.change(patience - Date.now());
-    const command = this.asked.get(key);
+    const call = () => this.asked?.get(key);
+    while (!call() && !this.hasReturned && Date.now() < patience) await this.change(patience - Date.now());
+    const command = call();
     if (!command) throw divergence(outcome, this.whatCodeDoes());
     return this.alike(command, outcome);
   }
@@ -53,12 +55,12 @@ export class Replay {
 
   /** The call has its outcome. */
   matched(command: Command): void {
-    this.asked.delete(callKey(command.identity));
+    this.asked?.delete(callKey(command.identity));
   }
 
   /** The calls that have no outcome, in the order in which the code made them. */
   unmatched(): Command[] {
-    return [...this.asked.values()];
+    return [...(this.asked?.values() ?? [])];
   }
 
   private change(patienceMs: number): Promise<void> {

@@ -1,3 +1,4 @@
+import { ChurningMap } from './churning-map.js';
 import { ResultTimeoutError, RunCancelledError, RunFailedError, RunNotFoundError } from './errors.js';
 import type { PayloadSerializer } from './serialization.js';
 import { reviveError } from './stored-error.js';
@@ -13,20 +14,52 @@ const LOOK_AGAIN_MS = { first: 2_000, longest: 30_000 };
 /** Where announcements cannot be heard. */
 const POLL_AGAIN_MS = { first: 50, longest: 1_000 };
 
+/** The longest delay that a timer of node's takes. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
+
 interface Request {
   timeoutMs: number | undefined;
   /** Whether a run that is not seen may yet appear: the transaction that wrote it has not ended. */
   isUncommitted: ((this: void) => boolean) | undefined;
 }
 
-interface Waiting extends Pick<Request, 'isUncommitted'> {
-  resolve(end: RunEnd): void;
-  reject(error: Error): void;
+/** Somebody who waits for the end of a run. */
+class Waiting {
+  readonly end: Promise<RunEnd>;
+  resolve!: (end: RunEnd) => void;
+  reject!: (error: Error) => void;
+  timer: NodeJS.Timeout | undefined;
+
+  constructor(readonly isUncommitted: Request['isUncommitted']) {
+    this.end = new Promise((resolve, reject) => {
+      this.resolve = resolve;
+      this.reject = reject;
+    });
+  }
+}
+
+/** A run that somebody waits for. */
+class AwaitedRun {
+  readonly waiting = new Set<Waiting>();
+  /** When it is looked for next. */
+  timer: NodeJS.Timeout | undefined;
+
+  constructor(readonly id: string) {}
+
+  /** Nobody waits for it any more. */
+  settle(tell: (waiting: Waiting) => void): void {
+    clearTimeout(this.timer);
+    for (const waiting of this.waiting) {
+      clearTimeout(waiting.timer);
+      tell(waiting);
+    }
+    this.waiting.clear();
+  }
 }
 
 /** Those who wait in this process for the end of a run, wherever it executes. */
 export class Results {
-  private readonly waiting = new Map<string, Set<Waiting>>();
+  private readonly awaited = new ChurningMap<string, AwaitedRun>();
   private readonly due = new Set<string>();
 
   constructor(
@@ -43,7 +76,7 @@ export class Results {
 
   /** The run may have ended elsewhere. Those that are asked for at the same time are looked up together. */
   lookAt(runId: string): void {
-    if (!this.waiting.has(runId)) return;
+    if (!this.awaited.has(runId)) return;
     if (this.due.size === 0) setImmediate(() => void this.look());
     this.due.add(runId);
   }
@@ -59,46 +92,48 @@ export class Results {
 
   /** A run has ended in this process. */
   ended(end: RunEnd): void {
-    const waiting = this.waiting.get(end.id);
-    this.waiting.delete(end.id);
-    for (const { resolve } of waiting ?? []) resolve(end);
+    this.settle(end.id, (waiting) => waiting.resolve(end));
   }
 
   private end(runId: string, { timeoutMs, isUncommitted }: Request): Promise<RunEnd> {
-    return new Promise((resolve, reject) => {
-      const waiting: Waiting = {
-        isUncommitted,
-        resolve: (end) => (clearTimeout(timer), resolve(end)),
-        reject: (error: Error) => (clearTimeout(timer), reject(error)),
-      };
-      const timer =
-        timeoutMs === undefined
-          ? undefined
-          : setTimeout(() => this.giveUp(runId, waiting, timeoutMs), Math.min(Math.max(0, timeoutMs), 2 ** 31 - 1));
-      const others = this.waiting.get(runId);
-      if (others) others.add(waiting);
-      else {
-        this.waiting.set(runId, new Set([waiting]));
-        this.lookLater(runId, FIRST_LOOK_MS[this.whereIs(runId)], this.lookAgain.first);
-      }
-    });
+    const run = this.awaitedRun(runId);
+    const waiting = new Waiting(isUncommitted);
+    run.waiting.add(waiting);
+    if (timeoutMs !== undefined) {
+      const delayMs = Math.min(Math.max(0, timeoutMs), LONGEST_TIMER_MS);
+      waiting.timer = setTimeout(() => this.giveUp(run, waiting, timeoutMs), delayMs);
+    }
+    return waiting.end;
   }
 
-  private giveUp(runId: string, waiting: Waiting, timeoutMs: number): void {
-    const others = this.waiting.get(runId);
-    others?.delete(waiting);
-    if (others?.size === 0) this.waiting.delete(runId);
-    waiting.reject(new ResultTimeoutError(runId, timeoutMs));
+  private awaitedRun(runId: string): AwaitedRun {
+    const known = this.awaited.get(runId);
+    if (known) return known;
+    const run = new AwaitedRun(runId);
+    this.awaited.set(runId, run);
+    this.lookLater(run, FIRST_LOOK_MS[this.whereIs(runId)], this.lookAgain.first);
+    return run;
   }
 
-  private lookLater(runId: string, delayMs: number, nextDelayMs: number): void {
-    const asked = this.waiting.get(runId);
-    const timer = setTimeout(() => {
-      if (this.waiting.get(runId) !== asked) return;
-      this.lookAt(runId);
-      this.lookLater(runId, nextDelayMs, Math.min(2 * nextDelayMs, this.lookAgain.longest));
+  private giveUp(run: AwaitedRun, waiting: Waiting, timeoutMs: number): void {
+    run.waiting.delete(waiting);
+    if (run.waiting.size === 0) this.settle(run.id, () => {});
+    waiting.reject(new ResultTimeoutError(run.id, timeoutMs));
+  }
+
+  private settle(runId: string, tell: (waiting: Waiting) => void): void {
+    const run = this.awaited.get(runId);
+    if (!run) return;
+    this.awaited.delete(runId);
+    run.settle(tell);
+  }
+
+  private lookLater(run: AwaitedRun, delayMs: number, nextDelayMs: number): void {
+    run.timer = setTimeout(() => {
+      this.lookAt(run.id);
+      this.lookLater(run, nextDelayMs, Math.min(2 * nextDelayMs, this.lookAgain.longest));
     }, delayMs);
-    timer.unref();
+    run.timer.unref();
   }
 
   private get lookAgain(): typeof LOOK_AGAIN_MS {
@@ -120,12 +155,10 @@ export class Results {
   }
 
   private isUncommitted(runId: string): boolean {
-    return [...(this.waiting.get(runId) ?? [])].some((waiting) => waiting.isUncommitted?.());
+    return [...(this.awaited.get(runId)?.waiting ?? [])].some((waiting) => waiting.isUncommitted?.());
   }
 
   private fail(runId: string, error: Error): void {
-    const waiting = this.waiting.get(runId);
-    this.waiting.delete(runId);
-    for (const { reject } of waiting ?? []) reject(error);
+    this.settle(runId, (waiting) => waiting.reject(error));
   }
 }

@@ -24,7 +24,7 @@ import type { Signal } from './signal.js';
 import { type SignalWaitOptions, waitForSignal } from './signal-wait.js';
 import { attributesProblem, check } from './start-options.js';
 import type { StepContext } from './step-execution.js';
-import { callStep, checkDataSource, checkedPlan, compensationInStep } from './steps.js';
+import { callStep, checkDataSource, checkedPlan, compensationInStep, StepCall } from './steps.js';
 import {
   all,
   allSettled,
@@ -40,6 +40,8 @@ import {
 } from './structure.js';
 import { TimerCommand } from './timer.js';
 import type { StepManager } from './transactions.js';
+
+const NO_ARGUMENTS: readonly unknown[] = [];
 
 /** What `ctx.logger` has: Nest's Logger without its static side. */
 export interface RunLogger {
@@ -225,7 +227,7 @@ export class RunContext {
     const frame = frameFor('ctx.step');
     const plan = checkedPlan(name, options);
     checkFunction(`ctx.step('${name}')`, body);
-    return callStep(frame, { name, args: [], plan, body }) as Promise<Value>;
+    return callStep(frame, new StepCall(name, NO_ARGUMENTS, plan, body)) as Promise<Value>;
   }
 
   /** The first branch to end, even by an error. The others are cancelled: their children, timers and step bodies. */

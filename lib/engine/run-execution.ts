@@ -1,4 +1,4 @@
-import { Branch, type Frame, runInFrame } from './branch.js';
+import { Branch, Frame, runInFrame } from './branch.js';
 import { runInContext } from './caller-context.js';
 import { ChildLinks } from './child-links.js';
 import { ChildStarts } from './child-starts.js';
@@ -20,7 +20,7 @@ import { describeCall, History } from './history.js';
 import { LazyAbortSignal } from './lazy-abort-signal.js';
 import { Notes } from './notes.js';
 import { waitsOf } from './parked-waits.js';
-import { type Delivery, OutcomeDelivery } from './outcome-delivery.js';
+import { Delivery, OutcomeDelivery } from './outcome-delivery.js';
 import { Patches } from './patches.js';
 import { Replay } from './replay.js';
 import { SignalBuffer } from './signal-buffer.js';
@@ -57,8 +57,6 @@ export class RunExecution implements WritingRun {
   readonly clock: DatabaseClock;
   readonly serializer: PayloadSerializer;
   readonly history: History;
-  readonly children: ChildLinks;
-  readonly childStarts: ChildStarts;
   readonly notes: Notes;
   readonly source: DeterministicSource;
   readonly observed: ObservedPass | undefined;
@@ -70,7 +68,7 @@ export class RunExecution implements WritingRun {
   private readonly pending = new Set<Command>();
   private readonly replaying = new Replay((stored, digest) => this.serializer.isDigest(stored, digest));
   /** The open ones of those that step bodies have made. */
-  private readonly nestedCalls = new Map<Command, { attempt: StepAttempt; isWaiting: boolean }>();
+  private nestedCalls: Map<Command, { attempt: StepAttempt; isWaiting: boolean }> | undefined;
   private readonly ending = new RunEnding(this);
   private readonly delivery: OutcomeDelivery;
   private readonly times = new DueTimes(this, this.pending);
@@ -91,6 +89,8 @@ export class RunExecution implements WritingRun {
   private cancelSeq = 0;
   private patches: Patches | undefined;
   private ownInputs: RunInputs | undefined;
+  private ownChildren: ChildLinks | undefined;
+  private ownChildStarts: ChildStarts | undefined;
 
   constructor(
     readonly run: ClaimedRun,
@@ -102,10 +102,9 @@ export class RunExecution implements WritingRun {
     this.serializer = host.serializer;
     this.source = new DeterministicSource(() => seedAfter(this.deliveredSeq, run));
     this.history = new History(recorded?.outcomes);
-    this.children = new ChildLinks(this, recorded);
+    if (recorded) this.ownChildren = new ChildLinks(this, recorded);
     this.writes = new WriteBuffer(this, host);
     this.delivery = new OutcomeDelivery(this, this.writes);
-    this.childStarts = new ChildStarts(this, this.writes);
     this.notes = new Notes(this, this.writes);
     this.runTime = Math.floor(run.startedAt);
     this.observed = host.telemetry?.pass(run, this);
@@ -252,6 +251,15 @@ export class RunExecution implements WritingRun {
     return (this.ownInputs ??= new RunInputs(this, this.writes));
   }
 
+  /** Made for the first child. */
+  get children(): ChildLinks {
+    return (this.ownChildren ??= new ChildLinks(this, undefined));
+  }
+
+  get childStarts(): ChildStarts {
+    return (this.ownChildStarts ??= new ChildStarts(this, this.writes));
+  }
+
   // ---- what commands ask for
 
   get isDurable(): boolean {
@@ -277,12 +285,12 @@ export class RunExecution implements WritingRun {
 
   /** The command has its outcome; the code receives it when its turn comes. */
   settle(command: Command, outcome: OutcomeDraft): void {
-    this.deliverSoon({ command, outcome });
+    this.deliverSoon(Delivery.of(command, outcome));
   }
 
   /** The command has its outcome at once, and the code receives it in the same turn: it is recorded with what comes next. */
   settleAtOnce(command: Command, outcome: OutcomeDraft): void {
-    this.delivery.recordAndDeliver({ command, outcome });
+    this.delivery.recordAndDeliver(Delivery.of(command, outcome));
   }
 
   private opened(command: Command): void {
@@ -294,12 +302,12 @@ export class RunExecution implements WritingRun {
   closed(command: Command): void {
     this.pending.delete(command);
     this.standingChanged(command);
-    this.nestedCalls.delete(command);
+    this.nestedCalls?.delete(command);
   }
 
   /** The call may have begun or stopped to wait: the body that made it rests while it does. */
   standingChanged(command: Command): void {
-    const call = this.nestedCalls.get(command);
+    const call = this.nestedCalls?.get(command);
     if (!call || this.isOver) return;
     const isWaiting = command.open && command.standing() !== 'busy';
     if (call.isWaiting === isWaiting) return;
@@ -398,7 +406,7 @@ export class RunExecution implements WritingRun {
 
   /** The end of a run that this one may wait for. */
   childEnded(end: RunEnd): void {
-    this.children.ended(end);
+    this.ownChildren?.ended(end);
   }
 
   requestCancel(mark: CancelMark): void {
@@ -432,10 +440,8 @@ export class RunExecution implements WritingRun {
   private cancelSoon(mark: CancelMark): void {
     this.run.cancel = mark;
     const error = this.serializer.encodeError(new CancelledError(mark.reason ?? undefined));
-    this.deliverSoon({
-      event: { kind: 'cancel', name: 'cancel', at: mark.at },
-      outcome: { status: 'cancelled', error },
-    });
+    const event = { kind: 'cancel', name: 'cancel', at: mark.at } as const;
+    this.deliverSoon(Delivery.ofEvent(event, { status: 'cancelled', error }));
   }
 
   /** Something has happened to the run's row: what it waits for is looked at, once for each count of wakes. */
@@ -443,8 +449,8 @@ export class RunExecution implements WritingRun {
     if (wakes <= this.run.wakes) return;
     this.run.wakes = wakes;
     this.signalBuffer?.touched();
-    const awaited = this.children.awaited();
-    if (awaited.length) void this.lookUp(() => this.children.look(awaited));
+    const awaited = this.ownChildren?.awaited();
+    if (awaited?.length) void this.lookUp(() => this.children.look(awaited));
     this.ownInputs?.look();
   }
 
@@ -488,7 +494,7 @@ export class RunExecution implements WritingRun {
    */
   get mayFollow(): boolean {
     if (this.state === 'live') return this.writes.mayFollowMore;
-    return this.state === 'parked' && !this.isHeld && this.delivery.isEmpty && this.nestedCalls.size === 0;
+    return this.state === 'parked' && !this.isHeld && this.delivery.isEmpty && !this.nestedCalls?.size;
   }
 
   /** The child has come to that end, which its next write makes. */
@@ -574,7 +580,7 @@ export class RunExecution implements WritingRun {
   /** The next pass hears of a cancellation from the run's row, and can act upon it. What its code is over for comes too late. */
   refuses({ command, event }: Delivery): boolean {
     if (event && this.isPausing) return true;
-    return command ? !command.open : event.kind === 'expiry' && this.ending.isUndoing;
+    return command ? !command.open : event?.kind === 'expiry' && this.ending.isUndoing;
   }
 
   committedAside(outcome: RecordedOutcome): void {
@@ -635,7 +641,7 @@ export class RunExecution implements WritingRun {
     if (cancellation && !(recorded && recorded.seq < this.cancelSeq)) command.cancel(cancellation);
     if (recorded) return command.deliver(recorded);
     command.askedAt = this.history.findBegun(command.identity) ?? this.notes.begun(command);
-    this.nestedCalls.set(command, { attempt, isWaiting: false });
+    (this.nestedCalls ??= new Map()).set(command, { attempt, isWaiting: false });
     this.beginLive(command);
     this.standingChanged(command);
   }
@@ -658,9 +664,8 @@ export class RunExecution implements WritingRun {
   }
 
   private runCode(): void {
-    const frame = { execution: this, branch: this.root, attempt: undefined };
     const input = this.serializer.decode(this.run.input);
-    const code = this.enter(frame, async () => await this.definition.run(input));
+    const code = this.enter(new Frame(this, this.root, undefined), async () => await this.definition.run(input));
     code.then(
       (value) => this.ending.codeReturned({ value }),
       (error: unknown) => this.ending.codeReturned({ error }),
@@ -678,13 +683,13 @@ export class RunExecution implements WritingRun {
   }
 
   lacksChild(): boolean {
-    const unasked = this.cancelledWith ? undefined : this.children.findUnasked();
+    const unasked = this.cancelledWith ? undefined : this.ownChildren?.findUnasked();
     if (unasked) this.diverge(`the start of child '${unasked.ref}'`, 'ended before it');
     return unasked !== undefined;
   }
 
   recordExpiry({ name, at }: Expiry): void {
-    this.deliverSoon({ event: { kind: 'expiry', name, at }, outcome: { status: 'timeout' } });
+    this.deliverSoon(Delivery.ofEvent({ kind: 'expiry', name, at }, { status: 'timeout' }));
   }
 
   /** The time for the code is over. */
@@ -712,7 +717,7 @@ export class RunExecution implements WritingRun {
     if (this.ending.isUndoing && move.to !== 'blocked') this.markCompensation(this.compensations.result);
     if (move.to === 'continued')
       this.writes.addEffects((effects) => (effects.continues = { generation: this.run.generation }));
-    else if (this.children.mustClose && move.to !== 'blocked')
+    else if (this.ownChildren?.mustClose && move.to !== 'blocked')
       this.writes.addEffects((effects) => (effects.closesChildren = true));
     if (move.to !== 'blocked') this.ownInputs?.closeAll();
     this.writes.move(move);
@@ -780,7 +785,7 @@ export class RunExecution implements WritingRun {
   }
 
   private lookForEnds(then: () => void): void {
-    if (this.children.isAwaiting) this.children.lookBefore(then);
+    if (this.ownChildren?.isAwaiting) this.children.lookBefore(then);
     else then();
   }
 

@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache';
+import { ChurningMap } from './churning-map.js';
 import type { RunExecution } from './run-execution.js';
 
 /**
@@ -8,7 +9,7 @@ import type { RunExecution } from './run-execution.js';
  * Invariant: a run is executing or parked, never both.
  */
 export class RunsInMemory {
-  private readonly executions = new Map<string, RunExecution>();
+  private readonly executions = new ChurningMap<string, RunExecution>();
   private readonly parkedRuns: LRUCache<string, RunExecution>;
   /** Those that have come to their end, and have passed their slots on. */
   private readonly slotless = new Set<RunExecution>();
@@ -81,11 +82,11 @@ export class RunsInMemory {
   }
 
   get executing(): RunExecution[] {
-    return [...this.executions.values()];
+    return this.executions.values();
   }
 
   get executingIds(): string[] {
-    return [...this.executions.keys()];
+    return this.executions.keys();
   }
 
   executingOn(queue: string): number {

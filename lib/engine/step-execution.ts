@@ -1,4 +1,4 @@
-import type { Branch } from './branch.js';
+import { type Branch, Frame } from './branch.js';
 import { Command, type CommandIdentity, displayKey, type OutcomeDraft, pathOf } from './command.js';
 import { LazyAbortSignal } from './lazy-abort-signal.js';
 import { DeterministicSource } from './deterministic-source.js';
@@ -181,13 +181,12 @@ export class StepCommand extends Command {
     this.running = undefined;
   }
 
-  protected get key(): string {
+  get key(): string {
     return displayKey(this.identity.name, this.identity.ordinal);
   }
 
-  /** Where its body's calls are numbered, and what is unique to it in the run. */
-  private get path(): string {
-    return pathOf(this.identity);
+  get plan(): StepPlan {
+    return this.work.plan;
   }
 
   get progress(): StepProgress {
@@ -208,15 +207,7 @@ export class StepCommand extends Command {
   protected startAttempt(): void {
     const { execution } = this;
     if (!execution.mayBegin(this)) return;
-    const attempt = new RunningAttempt(execution, this.branch, {
-      identity: this.identity,
-      step: this.key,
-      attempt: this.attempts + 1,
-      path: this.path,
-      timeoutMs: this.work.plan.timeoutMs,
-      mayWait: !this.work.plan.transactional && !this.work.plan.atMostOnce,
-      owner: this,
-    });
+    const attempt = new RunningAttempt(execution, this.branch, new AttemptFacts(this, this.attempts + 1));
     this.running = attempt;
     if (this.unwindsBy) attempt.abort(this.unwindsBy);
     attempt.begin(
@@ -294,14 +285,25 @@ export class StepCommand extends Command {
   }
 }
 
-interface AttemptFacts {
-  identity: CommandIdentity;
-  step: string;
-  attempt: number;
-  path: string;
-  timeoutMs: number | undefined;
-  mayWait: boolean;
-  owner: Pick<StepCommand, 'progress' | 'restChanged'>;
+class AttemptFacts {
+  readonly identity: CommandIdentity;
+  readonly step: string;
+  /** Where its body's calls are numbered, and what is unique to the step in the run. */
+  readonly path: string;
+  readonly timeoutMs: number | undefined;
+  readonly mayWait: boolean;
+
+  constructor(
+    readonly owner: StepCommand,
+    readonly attempt: number,
+  ) {
+    const { transactional, atMostOnce, timeoutMs } = owner.plan;
+    this.identity = owner.identity;
+    this.step = owner.key;
+    this.path = pathOf(owner.identity);
+    this.timeoutMs = timeoutMs;
+    this.mayWait = !transactional && !atMostOnce;
+  }
 }
 
 /** What a body gets. The rarely wanted parts of it are made when they are. */
@@ -377,9 +379,9 @@ export class RunningAttempt implements StepAttempt {
 
   private enter(body: (context: StepContext) => unknown): unknown {
     this.startTimer();
-    this.observed = this.execution.observed?.attempt({ ...this.facts, scope: this.scope });
-    const frame = { execution: this.execution, branch: this.branch, attempt: this };
-    return this.execution.enter(frame, () => body(this.context));
+    const { identity, step, attempt } = this.facts;
+    this.observed = this.execution.observed?.attempt({ identity, step, attempt, scope: this.scope });
+    return this.execution.enter(new Frame(this.execution, this.branch, this), () => body(this.context));
   }
 
   get idempotencyKey(): string {

@@ -13,7 +13,7 @@ import { digestOf } from './digest.js';
 import { parseDuration } from './duration.js';
 import { ValidationError } from './errors.js';
 import { toRetryPolicy } from './retry-policy.js';
-import { promiseOf, StepCommand, type StepPlan, type StepWork } from './step-execution.js';
+import { promiseOf, StepCommand, type StepCompensation, type StepPlan, type StepWork } from './step-execution.js';
 import { TransactionalStepCommand } from './transactional-step.js';
 
 export function planStep(options: StepOptions): StepPlan {
@@ -46,10 +46,15 @@ export function checkedPlan(name: string, options: InlineStepOptions | undefined
   return planStep(options ?? {});
 }
 
-export interface StepCall extends StepWork {
-  name: string;
-  /** What the step was called with; its digest tells a replay that it is the same call. */
-  args: readonly unknown[];
+export class StepCall implements StepWork {
+  /** @param args what the step was called with; its digest tells a replay that it is the same call. */
+  constructor(
+    readonly name: string,
+    readonly args: readonly unknown[],
+    readonly plan: StepPlan,
+    readonly body: StepWork['body'],
+    readonly compensation?: StepCompensation,
+  ) {}
 }
 
 /** Runs a step of the current run, or gives its recorded outcome. Inside a transactional step it is a part of that one. */

@@ -42,7 +42,7 @@ interface Part<Value> {
 /** Runs code as a part of the run that can be cancelled as a whole. */
 function startPart<Value>(frame: Frame, code: () => Value | Promise<Value>): Part<Value> {
   const branch = frame.branch.fork();
-  const promise = runInFrame({ ...frame, branch }, async () => await code());
+  const promise = runInFrame(frame.in(branch), async () => await code());
   promise.catch(() => {});
   return { branch, promise };
 }
@@ -165,7 +165,7 @@ export async function mapInBranches<Item, Result>(
 export async function shield<Value>(frame: Frame, code: () => Promise<Value> | Value): Promise<Value> {
   const branch = frame.branch.shield();
   try {
-    return await runInFrame({ ...frame, branch }, async () => await code());
+    return await runInFrame(frame.in(branch), async () => await code());
   } finally {
     frame.branch.leave(branch);
   }

@@ -15,11 +15,55 @@ const MOST_LEADERS = 25;
 /** What became of a write: the run's row after it, or `lost` when another worker has the run now. */
 export type WriteResult = { lost: false; run: CommittedRun; refusedChildren: ReadonlySet<string> } | { lost: true };
 
+type Listener = (result: WriteResult) => void;
+
 /** A write on its way to the database, and who is told what became of it. */
-export interface TakenWrite {
-  write: RunWrite;
-  finish: (result: WriteResult, written?: RunWrite) => void;
+export class TakenWrite {
+  constructor(
+    readonly buffer: WriteBuffer,
+    readonly write: RunWrite,
+    private readonly listeners: readonly Listener[],
+  ) {}
+
+  /** The same, with this in place of what it says. */
+  saying(write: RunWrite): TakenWrite {
+    return new TakenWrite(this.buffer, write, this.listeners);
+  }
+
+  finish(result: WriteResult): void {
+    this.buffer.finish(this.write, this.listeners, result);
+  }
 }
+
+/** What a run has to write, while it grows. */
+class OpenWrite implements RunWrite {
+  readonly runId: string;
+  readonly workflow: string;
+  readonly epoch: number;
+  readonly parentId: string | null;
+  readonly outcomes: RecordedOutcome[] = [];
+  readonly children: NewRun[] = [];
+  move: Move | null = null;
+  seenWakes: number;
+  state: string | null | undefined = undefined;
+  attributes: Attributes | null = null;
+  toldParent = false;
+  effects: Effects | null = null;
+
+  constructor(
+    { id, workflow, epoch, parentId, parentAwaits, wakes }: ClaimedRun,
+    readonly writeNo: number,
+    public knowsCancel: boolean,
+  ) {
+    this.runId = id;
+    this.workflow = workflow;
+    this.epoch = epoch;
+    this.parentId = parentAwaits ? parentId : null;
+    this.seenWakes = wakes;
+  }
+}
+
+const NO_BUFFERS: ReadonlySet<WriteBuffer> = new Set();
 
 /** Where buffered writes go when there are any. */
 export interface WriteSink {
@@ -49,16 +93,16 @@ export interface WritingRun {
  * not kept, nothing that the follower has done since is, and it is begun anew from what is recorded.
  */
 export class WriteBuffer {
-  private pending: RunWrite | undefined;
-  private listeners: ((result: WriteResult) => void)[] = [];
+  private pending: OpenWrite | undefined;
+  private listeners: Listener[] = [];
   /** The listeners of the write in flight, while there is one. */
-  private inFlight: ((result: WriteResult) => void)[] | undefined;
+  private inFlight: Listener[] | undefined;
   private writeNo = 0;
   /** Set once the cancellation has been recorded; every later write says that it knows. */
   private cancelIsKnown = false;
   private openedAt = 0;
   private isPutOff = false;
-  private readonly followed = new Set<WriteBuffer>();
+  private followed: Set<WriteBuffer> | undefined;
   private parentTold: WriteBuffer | undefined;
 
   constructor(
@@ -97,7 +141,7 @@ export class WriteBuffer {
 
   /** Resolves when the write in flight, or the one that counts on ends which are not committed yet, has its result, whatever that is. */
   whenAnswered(): Promise<void> {
-    const listeners = this.inFlight ?? (this.followed.size ? this.listeners : undefined);
+    const listeners = this.inFlight ?? (this.leaders.size ? this.listeners : undefined);
     return new Promise((resolve) => (listeners ? listeners.push(() => resolve()) : resolve()));
   }
 
@@ -164,13 +208,13 @@ export class WriteBuffer {
 
   /** Those whose ends the run has been told of, and that are not committed yet. */
   get leaders(): ReadonlySet<WriteBuffer> {
-    return this.followed;
+    return this.followed ?? NO_BUFFERS;
   }
 
   /** Whether it may follow one more: not without end, for its own write waits for all of them. */
   get mayFollowMore(): boolean {
-    const { size } = this.followed;
-    return size > 0 && size < MOST_LEADERS && this.isOpen && [...this.followed].every(({ isOpen }) => isOpen);
+    const { size } = this.leaders;
+    return size > 0 && size < MOST_LEADERS && this.isOpen && [...this.leaders].every(({ isOpen }) => isOpen);
   }
 
   /** Who has been told of the end that the open write, or the one in flight, makes. */
@@ -190,7 +234,7 @@ export class WriteBuffer {
 
   /** The run has been told of the end that the open write of that one makes. From now on it is not durable. */
   follow(leader: WriteBuffer): void {
-    this.followed.add(leader);
+    (this.followed ??= new Set()).add(leader);
     leader.parentTold = this;
     leader.pending!.toldParent = true;
     this.open();
@@ -198,20 +242,20 @@ export class WriteBuffer {
 
   /** The end that the leader makes is committed. */
   endKept(leader: WriteBuffer): void {
-    this.followed.delete(leader);
+    this.followed?.delete(leader);
   }
 
   /** The end that the leader makes is not kept. */
   breakOff(leader: WriteBuffer): void {
-    if (!this.followed.has(leader)) return;
-    this.followed.clear();
+    if (!this.leaders.has(leader)) return;
+    this.followed = undefined;
     this.pending = undefined;
     for (const listener of this.listeners.splice(0)) listener({ lost: true });
     this.owner.brokenOff();
   }
 
   /** Called with the result of the write that is open now. */
-  onCommitted(listener: (result: WriteResult) => void): void {
+  onCommitted(listener: Listener): void {
     this.open();
     this.bringForward();
     this.listeners.push(listener);
@@ -221,8 +265,8 @@ export class WriteBuffer {
 
   /** Whether the open write is about to grow, and is left until {@link bringForward}. Only one that nobody waits for. */
   putOff(): boolean {
-    const { pending, listeners, followed, owner } = this;
-    const isWaitedFor = listeners.length + followed.size > 0 || pending?.move != null;
+    const { pending, listeners, leaders, owner } = this;
+    const isWaitedFor = listeners.length + leaders.size > 0 || pending?.move != null;
     this.isPutOff = owner.isReceiving && !isWaitedFor && this.mayGrow;
     return this.isPutOff;
   }
@@ -249,37 +293,23 @@ export class WriteBuffer {
     this.pending = undefined;
     this.listeners = [];
     this.inFlight = listeners;
-    return { write, finish: (result, written = write) => this.finish(written, listeners, result) };
+    return new TakenWrite(this, write, listeners);
   }
 
-  private finish(write: RunWrite, listeners: ((result: WriteResult) => void)[], result: WriteResult): void {
+  /** The write that was taken has its result. Called by {@link TakenWrite}. */
+  finish(write: RunWrite, listeners: readonly Listener[], result: WriteResult): void {
     this.inFlight = undefined;
     this.parentTold = undefined;
-    if (result.lost) this.followed.clear();
+    if (result.lost) this.followed = undefined;
     for (const listener of listeners) listener(result);
     this.owner.committed(result, write);
     if (!result.lost && this.pending) this.sink.enqueue(this);
   }
 
-  private open(): RunWrite {
+  private open(): OpenWrite {
     if (!this.pending) {
       this.openedAt = performance.now();
-      this.pending = {
-        runId: this.run.id,
-        workflow: this.run.workflow,
-        epoch: this.run.epoch,
-        writeNo: ++this.writeNo,
-        parentId: this.run.parentAwaits ? this.run.parentId : null,
-        outcomes: [],
-        children: [],
-        move: null,
-        seenWakes: this.run.wakes,
-        state: undefined,
-        attributes: null,
-        knowsCancel: this.cancelIsKnown,
-        toldParent: false,
-        effects: null,
-      };
+      this.pending = new OpenWrite(this.run, ++this.writeNo, this.cancelIsKnown);
       if (!this.inFlight) this.sink.enqueue(this);
     }
     return this.pending;

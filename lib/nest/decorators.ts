@@ -13,7 +13,7 @@ import {
 import { DefinitionError } from '../engine/errors.js';
 import { nearMiss } from '../engine/near-miss.js';
 import type { StepCompensation, StepPlan } from '../engine/step-execution.js';
-import { callStep, planStep } from '../engine/steps.js';
+import { callStep, planStep, StepCall } from '../engine/steps.js';
 import { orchestratorToken } from '../engine/orchestrator-token.js';
 
 const WORKFLOW = Symbol('orchestration:workflow');
@@ -122,13 +122,12 @@ function recorded(declaration: StepDeclaration): StepBody {
     const frame = currentFrame();
     if (!frame) return body.apply(this, args);
     plan ??= planStep(options);
-    return callStep(frame, {
-      name: options.name ?? defaultName(frame, this, method),
-      args,
-      plan,
-      body: () => bodyOf(declaration, this).apply(this, args),
-      compensation: options.compensate === undefined ? undefined : compensationOf(this, options.compensate, args),
-    });
+    const name = options.name ?? defaultName(frame, this, method);
+    const compensation = options.compensate === undefined ? undefined : compensationOf(this, options.compensate, args);
+    return callStep(
+      frame,
+      new StepCall(name, args, plan, () => bodyOf(declaration, this).apply(this, args), compensation),
+    );
   };
   declarations.set(step, declaration);
   for (const key of Reflect.getMetadataKeys(body)) Reflect.defineMetadata(key, Reflect.getMetadata(key, body), step);
