@@ -26,7 +26,7 @@ export type SettledChild<Output> =
   | { status: 'timeout'; error: ChildTimeoutError };
 
 /** Starts a child and ends when its row is committed. */
-export class ChildStartCommand extends Command {
+export class ChildStartCommand extends Command implements ChildStartListener {
   constructor(
     execution: RunExecution,
     branch: Branch,
@@ -37,17 +37,23 @@ export class ChildStartCommand extends Command {
   }
 
   begin(): void {
-    const durable = () => this.execution.settle(this, { status: 'completed', childId: this.link.id });
-    if (this.link.isDurable) return durable();
-    const refused = (error: unknown) =>
-      this.execution.settle(this, { status: 'failed', error: this.execution.serializer.encodeError(error) });
-    // Of the cancellation itself the call hears by `cancel`.
-    this.execution.childStarts.start(this.link, this.newRun, {
-      durable,
-      refused,
-      cancelled: () => {},
-      isWanted: () => this.open,
-    });
+    if (this.link.isDurable) this.durable();
+    else this.execution.childStarts.start(this.link, this.newRun, this);
+  }
+
+  durable(): void {
+    this.execution.settle(this, { status: 'completed', childId: this.link.id });
+  }
+
+  refused(error: unknown): void {
+    this.execution.settle(this, { status: 'failed', error: this.execution.serializer.encodeError(error) });
+  }
+
+  /** Of the cancellation itself the call hears by `cancel`. */
+  cancelled(): void {}
+
+  isWanted(): boolean {
+    return this.open;
   }
 
   /** The commit of the child's row is under way. */

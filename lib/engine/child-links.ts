@@ -32,7 +32,7 @@ export interface ChildLink {
   /** Its end wakes this run. */
   wakesUs: boolean;
   /** Who waits for its row, while its start is under way. */
-  starting: ChildStartListener[] | undefined;
+  starting: Set<ChildStartListener> | undefined;
 }
 
 /** How a child is asked for: what becomes its row when there is none yet. */

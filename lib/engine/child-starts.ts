@@ -32,8 +32,8 @@ export class ChildStarts {
 
   /** Adds the child's row to the next write. Calls of one ref that are made at the same time share the start. */
   start(link: ChildLink, newRun: NewRun, on: ChildStartListener): void {
-    if (link.starting) return void link.starting.push(on);
-    link.starting = [on];
+    if (link.starting) return void link.starting.add(on);
+    link.starting = new Set<ChildStartListener>().add(on);
     link.wakesUs = newRun.parent!.awaited;
     const child = { ...newRun, id: link.id };
     if (newRun.version === UNRESOLVED_VERSION) void this.addOfNewestVersion(link, child);
@@ -61,7 +61,7 @@ export class ChildStarts {
     try {
       const version = await this.versionOf(newRun.workflow);
       if (!this.execution.isLive) return;
-      if (link.starting!.some((on) => on.isWanted())) this.add(link, { ...newRun, version });
+      if ([...link.starting!].some((on) => on.isWanted())) this.add(link, { ...newRun, version });
       else for (const on of started(link)) on.cancelled();
     } catch (error) {
       for (const on of started(link)) on.refused(error);
@@ -109,7 +109,7 @@ export class ChildStarts {
 }
 
 /** Those whom the child's start concerns, once that is decided. */
-function started(link: ChildLink): ChildStartListener[] {
+function started(link: ChildLink): Iterable<ChildStartListener> {
   const listeners = link.starting ?? [];
   link.starting = undefined;
   return listeners;

@@ -1,4 +1,5 @@
 import { outside } from './caller-context.js';
+import { ChurningMap } from './churning-map.js';
 import type { ClaimedRun } from './claimed-run.js';
 import type { DatabaseClock } from './clock.js';
 import { beginsWithStart, type NewRun, type Opening } from './new-run.js';
@@ -6,6 +7,7 @@ import { movedAsAsked } from './run-end.js';
 import type { RunExecution } from './run-execution.js';
 import type { RunWrite } from './run-write.js';
 import { StartedRun } from './started-run.js';
+import type { TakenWrite } from './write-buffer.js';
 
 /** One statement starts no more children than that. */
 const MOST_CHILDREN = 100;
@@ -13,10 +15,25 @@ const MOST_CHILDREN = 100;
 const NONE: ReadonlySet<string> = new Set();
 
 /** An opening, and the pass that goes on from it. */
-export interface MadeOpening extends Opening {
-  execution: RunExecution;
+export class MadeOpening implements Opening {
+  readonly runId: string;
+  readonly waitingFor: string;
+  readonly children: readonly NewRun[];
+
+  constructor(
+    readonly execution: RunExecution,
+    private readonly taken: TakenWrite,
+    { runId, move, children }: OpeningWrite,
+  ) {
+    this.runId = runId;
+    this.waitingFor = move.waitingFor;
+    this.children = children;
+  }
+
   /** It is committed, with its run. */
-  finish(this: void): void;
+  finish(): void {
+    this.taken.finish({ lost: false, run: movedAsAsked(this.taken.write), refusedChildren: NONE });
+  }
 }
 
 interface OpeningsParts {
@@ -40,7 +57,7 @@ export class Openings {
   /** Those that were expected to have one and had not; and those of them that it was right to expect it of: they never will. */
   private readonly doubted = new Set<string>();
   private readonly unfit = new Set<string>();
-  private readonly made = new Map<string, MadeOpening>();
+  private readonly made = new ChurningMap<string, MadeOpening>();
 
   constructor(private readonly parts: OpeningsParts) {}
 
@@ -79,16 +96,13 @@ export class Openings {
   private async make(run: NewRun): Promise<MadeOpening | undefined> {
     const execution = this.parts.passOver(new StartedRun(run, { at: this.parts.clock.now(), deadline: null }));
     const taken = await outside(() => execution.open());
-    const { write } = taken ?? {};
-    if (!write || !isOpening(write)) {
+    if (!taken || !isOpening(taken.write)) {
       execution.drop('The run begins when it is committed');
       this.expected.delete(run.workflow);
       this.doubted.add(run.workflow);
       return undefined;
     }
-    const { waitingFor } = write.move;
-    const finish = () => taken!.finish({ lost: false, run: movedAsAsked(write), refusedChildren: NONE });
-    const opening = { runId: run.id, waitingFor, children: write.children, execution, finish };
+    const opening = new MadeOpening(execution, taken, taken.write);
     this.made.set(run.id, opening);
     return opening;
   }

@@ -12,7 +12,7 @@ export class RunsInMemory {
   private readonly executions = new ChurningMap<string, RunExecution>();
   private readonly parkedRuns: LRUCache<string, RunExecution>;
   /** Those that have come to their end, and have passed their slots on. */
-  private readonly slotless = new Set<RunExecution>();
+  private readonly slotless = new ChurningMap<string, RunExecution>();
   private reserved = 0;
   private reservedForChildren = 0;
   private aboutToBeFree = 0;
@@ -42,12 +42,13 @@ export class RunsInMemory {
 
   /** The run has come to its end, and another goes on in its slot. */
   passSlotOn(execution: RunExecution): void {
-    this.slotless.add(execution);
+    this.slotless.set(execution.run.id, execution);
   }
 
   /** It has not ended after all. */
   takeSlotBack(execution: RunExecution): void {
-    this.slotless.delete(execution);
+    const { id } = execution.run;
+    if (this.slotless.get(id) === execution) this.slotless.delete(id);
   }
 
   get hasReserved(): boolean {
@@ -127,7 +128,7 @@ export class RunsInMemory {
   /** Unless a later pass over the same run has taken its place. */
   remove(execution: RunExecution): void {
     const { id } = execution.run;
-    this.slotless.delete(execution);
+    this.takeSlotBack(execution);
     if (this.executions.get(id) === execution) this.executions.delete(id);
     if (this.parkedRuns.peek(id) === execution) this.parkedRuns.delete(id);
   }

@@ -84,12 +84,13 @@ export class WorkerHost implements ExecutionHost {
   }
 
   /** A run that is committed with its opening: it is parked here from the beginning, unless it was claimed meanwhile. */
-  takeOnOpened({ execution, finish }: MadeOpening, at: number): void {
+  takeOnOpened(opening: MadeOpening, at: number): void {
+    const { execution } = opening;
     const { run } = execution;
     if (this.own.runs.find(run.id)) return execution.drop('It was claimed anew');
     execution.committedAt(at);
     reportStart(this.parts.events, run);
-    outside(finish);
+    outside(() => opening.finish());
   }
 
   // ---- what runs ask for
