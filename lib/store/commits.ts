@@ -11,7 +11,7 @@ import {
   cancelFromRow,
   childToRow,
   endToRow,
-  outcomeToRow,
+  outcomesToRows,
   recorderToRow,
   toBeWokenRow,
   wokenFromRow,
@@ -79,15 +79,13 @@ export class Commits {
   }
 
   private async send(run: Run, writes: readonly RunWrite[], { placement, isRepeated }: Sending): Promise<CommitRow[]> {
-    const outcomes = OUTCOMES.parameters(
-      writes.flatMap((write) => write.outcomes.map((outcome) => outcomeToRow(write.runId, outcome))),
-    );
+    const outcomes = OUTCOMES.parameters(writes.flatMap(outcomesToRows));
     const done = isRepeated ? [] : await this.sendAlike(run, writes, placement, outcomes);
     if (done.length) return done;
 
     const children = writes.flatMap((write) => write.children.map((child) => childToRow(child, this.serializer)));
     return run(children.length ? this.sql.commitWithChildren : this.sql.commitWrites, [
-      ...WRITES.parameters([...toRows(writes, writeToRow), ...parentsToWake(writes).map(toBeWokenRow)]),
+      ...WRITES.parameters([...writes.map(writeToRow), ...parentsToWake(writes).map(toBeWokenRow)]),
       ...outcomes,
       placement.workerId ?? null,
       placement.resident,
@@ -118,7 +116,7 @@ export class Commits {
       return [];
     }
     const residents = new Set(resident);
-    const ends = ENDS.parameters(toRows(writes, (write, at) => endToRow(write, at, residents.has(write.runId))));
+    const ends = ENDS.parameters(writes.map((write) => endToRow(write, residents.has(write.runId))));
     const ended = residents.size
       ? await run<CommitRow>(this.sql.commitEndsWithParents, [...ends, ...outcomes, workerId ?? null])
       : await run<CommitRow>(this.sql.commitEnds, [...ends, ...outcomes]);
@@ -185,16 +183,6 @@ export class Commits {
     const next = { ...facts, workerId: worker_id, startedAt: started_at };
     result.runs = [{ id: runId, status: 'running', wakes: row.wakes, cancel: null, watched: false, next }];
   }
-}
-
-/** Each with the position of its first outcome among those of all. */
-function toRows<Row>(writes: readonly RunWrite[], toRow: (write: RunWrite, firstOutcome: number) => Row): Row[] {
-  let position = 1;
-  return writes.map((write) => {
-    const row = toRow(write, position);
-    position += write.outcomes.length;
-    return row;
-  });
 }
 
 /** Leaves the row of its run as it is. */

@@ -87,27 +87,14 @@ export function childToRow(child: NewRun, serializer: PayloadSerializer) {
   };
 }
 
-/** A run's output that is an outcome's as well is sent once, unless it is shorter than that. */
-const SHORTEST_SHARED_OUTPUT = 1_024;
-
-/** `firstOutcome`: the position, from 1, of the first outcome of the write among those of the statement. */
-function outputToRow({ move, outcomes }: RunWrite, firstOutcome: number) {
-  const output = move?.to === 'completed' ? move.output : null;
-  const isLong = output !== null && output.length >= SHORTEST_SHARED_OUTPUT;
-  const shared = isLong ? outcomes.findIndex((outcome) => outcome.output === output) : -1;
-  return { output: shared < 0 ? output : null, output_at: shared < 0 ? null : firstOutcome + shared };
-}
-
-export function writeToRow(write: RunWrite, firstOutcome: number) {
+export function writeToRow(write: RunWrite) {
   const { move } = write;
-  const { output, output_at } = outputToRow(write, firstOutcome);
   return {
     id: write.runId,
     epoch: write.epoch,
     write_no: write.writeNo,
     move: move?.to ?? null,
-    output,
-    output_at,
+    output: outputOf(write),
     error: move && 'error' in move ? move.error : null,
     wake_at: move?.to === 'waiting' ? move.wakeAt : null,
     waiting_for: move?.to === 'waiting' ? move.waitingFor : null,
@@ -120,17 +107,19 @@ export function writeToRow(write: RunWrite, firstOutcome: number) {
   };
 }
 
+function outputOf({ move }: RunWrite): string | null {
+  return move?.to === 'completed' ? move.output : null;
+}
+
 /** A write that ends its run. */
-export function endToRow(write: RunWrite, firstOutcome: number, resumes: boolean) {
+export function endToRow(write: RunWrite, resumes: boolean) {
   const move = write.move!;
-  const { output, output_at } = outputToRow(write, firstOutcome);
   return {
     id: write.runId,
     epoch: write.epoch,
     write_no: write.writeNo,
     status: move.to,
-    output,
-    output_at,
+    output: outputOf(write),
     error: 'error' in move ? move.error : null,
     told_parent: write.toldParent,
     resumes,
@@ -150,7 +139,6 @@ export function toBeWokenRow(id: string) {
     write_no: null,
     move: null,
     output: null,
-    output_at: null,
     error: null,
     wake_at: null,
     waiting_for: null,
@@ -163,7 +151,18 @@ export function toBeWokenRow(id: string) {
   };
 }
 
-export function outcomeToRow(runId: string, outcome: RecordedOutcome) {
+/** Shorter outputs are stored with their outcomes and with the run, where people find them in either row. */
+const SHORTEST_SHARED_OUTPUT = 1_024;
+
+export function outcomesToRows(write: RunWrite) {
+  const output = outputOf(write);
+  const isLong = output !== null && output.length >= SHORTEST_SHARED_OUTPUT;
+  const inRun = isLong ? write.outcomes.findIndex((outcome) => outcome.output === output) : -1;
+  return write.outcomes.map((outcome, index) => outcomeToRow(write.runId, outcome, index === inRun));
+}
+
+/** `isInRun`: its output is that of the run, which the same write completes. */
+export function outcomeToRow(runId: string, outcome: RecordedOutcome, isInRun = false) {
   return {
     run_id: runId,
     seq: outcome.seq,
@@ -173,7 +172,7 @@ export function outcomeToRow(runId: string, outcome: RecordedOutcome) {
     ordinal: outcome.ordinal,
     status: outcome.status,
     digest: outcome.digest,
-    output: outcome.output,
+    output: isInRun ? null : outcome.output,
     error: outcome.error,
     attempts: outcome.attempts,
     after_seq: outcome.afterSeq,
@@ -181,6 +180,7 @@ export function outcomeToRow(runId: string, outcome: RecordedOutcome) {
     finished_at: outcome.finishedAt,
     child_id: outcome.childId,
     logs: outcome.logs ?? null,
+    output_in_run: isInRun || null,
   };
 }
 

@@ -97,9 +97,18 @@ export class TypeOrmRunQueries implements RunQueries {
     return this.database.patiently(async () => {
       if (!isUuid(runId)) return [];
       const rows = await this.entries.find({ where: { runId }, order: { seq: 'ASC' } });
+      await this.addOutputsInRun(runId, rows);
       const logs = this.logsOf(rows);
       return rows.filter((row) => isOutcome(row.kind)).map((row) => this.toEntry(row, logs.get(callOf(row)) ?? []));
     });
+  }
+
+  /** Those that are stored with the run, once. */
+  private async addOutputsInRun(runId: string, rows: readonly HistoryEntity[]): Promise<void> {
+    const inRun = rows.filter((row) => row.outputInRun);
+    if (inRun.length === 0) return;
+    const run = await this.runs.findOne({ select: { id: true, output: true }, where: { id: runId } });
+    for (const row of inRun) row.output = run?.output ?? null;
   }
 
   /** The log lines of each step, of attempts that were tried again too. */

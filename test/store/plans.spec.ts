@@ -50,7 +50,6 @@ const write = {
     seen_wakes: 0,
     knows_cancel: false,
     told_parent: false,
-    output_at: null,
     has_state: false,
     state: null,
     attributes: null,
@@ -58,7 +57,17 @@ const write = {
 };
 const outcome = {
   ...{ run_id: running[0], seq: 9, kind: 'step', scope: '', name: 's', ordinal: 1, status: 'completed', digest: 'd' },
-  ...{ output: '1', error: null, attempts: 1, after_seq: 0, started_at: 0, finished_at: 0, child_id: null, logs: null },
+  ...{
+    output: '1',
+    error: null,
+    attempts: 1,
+    after_seq: 0,
+    started_at: 0,
+    finished_at: 0,
+    child_id: null,
+    logs: null,
+    output_in_run: null,
+  },
 };
 const newRun = {
   ...{
@@ -99,7 +108,7 @@ const schedule = {
 const written = [...WRITES.parameters([write, { ...write, id: running[1] }]), ...OUTCOMES.parameters([outcome])];
 
 const end = {
-  ...{ id: running[0], epoch: 1, write_no: 1, status: 'completed', output: '1', output_at: null, error: null },
+  ...{ id: running[0], epoch: 1, write_no: 1, status: 'completed', output: '1', error: null },
   ...{ told_parent: false, resumes: false },
 };
 const ends = [...ENDS.parameters([end, { ...end, id: running[1] }]), ...OUTCOMES.parameters([outcome])];

@@ -56,4 +56,8 @@ export class HistoryEntity {
   /** What the body of a step has logged in this attempt. */
   @Column('text', { nullable: true })
   logs!: string | null;
+
+  /** The output is that of the completed run, whose row has it: what is long is stored once. */
+  @Column('boolean', { name: 'output_in_run', nullable: true })
+  outputInRun!: boolean | null;
 }

@@ -140,6 +140,7 @@ export const UP = [
     output text,
     error text,
     logs text,
+    output_in_run boolean,
     constraint history_pkey primary key (run_id, seq)
   )`,
   // Large payloads are compressed a few times faster than by the default; a PostgreSQL that was built without lz4 keeps that.

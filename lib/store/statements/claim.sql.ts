@@ -122,7 +122,9 @@ where r.id = $1::uuid`;
 
 /** The recorded outcomes of runs, in their order. Takes: run ids. Locks nothing. */
 const loadOutcomes = `
-select h.run_id, h.seq, h.kind, h.scope, h.name, h.ordinal, h.status, h.digest, h.output, h.error, h.attempts, h.after_seq, h.child_id,
+select h.run_id, h.seq, h.kind, h.scope, h.name, h.ordinal, h.status, h.digest,
+  case when h.output_in_run then (select r.output from @schema.run r where r.id = h.run_id) else h.output end as output,
+  h.error, h.attempts, h.after_seq, h.child_id,
   extract(epoch from h.started_at)::float8 * 1000 as started_at,
   extract(epoch from h.finished_at)::float8 * 1000 as finished_at
 from @schema.history h

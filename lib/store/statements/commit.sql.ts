@@ -10,7 +10,6 @@ export const WRITES = new RowSet(
     write_no: 'int',
     move: 'text',
     output: 'text',
-    output_at: 'int',
     error: 'text',
     wake_at: 'float8',
     waiting_for: 'text',
@@ -35,7 +34,6 @@ export const ENDS = new RowSet(
     write_no: 'int',
     status: 'text',
     output: 'text',
-    output_at: 'int',
     error: 'text',
     told_parent: 'bool',
     resumes: 'bool',
@@ -61,6 +59,7 @@ export const OUTCOMES = new RowSet(
     finished_at: 'float8',
     child_id: 'uuid',
     logs: 'text',
+    output_in_run: 'bool',
   },
   { usual: { kind: 'step', scope: '', ordinal: 1, status: 'completed', attempts: 1 } },
 );
@@ -73,27 +72,33 @@ const childrenAt = after + 2;
 const childIds = `$${childrenAt}`;
 const definitions = `$${childrenAt + CHILDREN.width}`;
 
-/** The output of a run whose last outcome has it, too: the `output_at`-th of the outcomes. */
-const outcomeOutput = `(${OUTCOMES.array('output', outcomesAt)})[c.output_at]`;
-
 /** What the writes say of a run that changes. */
 const kept = (column: 'output' | 'error' | 'waiting_for') => WRITES.keptAt(column, 'c', 1);
 
-/** The outcomes of the runs that are owned. A repetition, after a lost reply, finds them there. */
-const OF_OWNED = { which: 'join owned on owned.id = h.run_id', onConflict: 'on conflict (run_id, seq) do nothing' };
+/**
+ * The outcomes of the runs that are owned. A repetition, after a lost reply, finds them there. An output that is the run's is
+ * with the run, unless that does not end as it should.
+ */
+const OF_OWNED = {
+  which: 'join owned on owned.id = h.run_id',
+  output: `case when h.output_in_run is null then h.output when owned.interrupted then ${WRITES.keptAt('output', 'owned', 1)} end`,
+  isInRun: 'case when h.output_in_run and not owned.interrupted then true end',
+  onConflict: 'on conflict (run_id, seq) do nothing',
+};
 
 /**
  * The outcomes of all runs, when all are `plain`. Only for what is sent for the first time: then none can be there yet, and looking for
  * them would be a fifth of what it costs to insert them.
  */
-const OF_ALL = { which: 'cross join plain', onConflict: '' };
+const OF_ALL = { which: 'cross join plain', output: 'h.output', isInRun: 'h.output_in_run', onConflict: '' };
 
-const recorded = (first: number, { which, onConflict } = OF_OWNED) => `recorded as (
+const recorded = (first: number, { which, output, isInRun, onConflict } = OF_OWNED) => `recorded as (
   insert into @schema.history (
-    run_id, seq, kind, scope, name, ordinal, status, digest, output, error, attempts, after_seq, started_at, finished_at, child_id, logs
+    run_id, seq, kind, scope, name, ordinal, status, digest, output, error, attempts, after_seq, started_at, finished_at, child_id, logs,
+    output_in_run
   )
-  select h.run_id, h.seq, h.kind, h.scope, h.name, h.ordinal, h.status, h.digest, h.output, h.error, h.attempts, h.after_seq,
-    to_timestamp(h.started_at / 1000), to_timestamp(h.finished_at / 1000), h.child_id, h.logs
+  select h.run_id, h.seq, h.kind, h.scope, h.name, h.ordinal, h.status, h.digest, ${output}, h.error, h.attempts, h.after_seq,
+    to_timestamp(h.started_at / 1000), to_timestamp(h.finished_at / 1000), h.child_id, h.logs, ${isInRun}
   from ${OUTCOMES.unnest('h', first)}
   ${which}
   ${onConflict}
@@ -183,7 +188,7 @@ ended as (
     wake_at = null,
     waiting_for = null,
     write_no = w.write_no,
-    output = coalesce((${OUTCOMES.array('output', 1 + ENDS.width)})[w.output_at], ${ENDS.keptAt('output', 'w', 1)}),
+    output = ${ENDS.keptAt('output', 'w', 1)},
     error = ${ENDS.keptAt('error', 'w', 1)},
     worker_id = null,
     finished_at = @schema.engine_now()
@@ -298,7 +303,7 @@ changed as (
     waiting_for = case when c.next_status = 'waiting' then ${kept('waiting_for')} when c.next_status is null then r.waiting_for end,
     wakes = r.wakes + c.woken::int,
     write_no = case when c.moves then c.write_no else r.write_no end,
-    output = case when c.next_status = 'completed' then coalesce(${outcomeOutput}, ${kept('output')}) else r.output end,
+    output = case when c.next_status = 'completed' then ${kept('output')} else r.output end,
     error = case when c.next_status in ('failed', 'cancelled', 'blocked') then ${kept('error')} else r.error end,
     state = case when c.sets_state then c.state else r.state end,
     attributes = case when c.new_attributes is null then r.attributes else coalesce(r.attributes, '{}') || c.new_attributes::jsonb end,

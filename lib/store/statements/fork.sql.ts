@@ -41,7 +41,9 @@ shared as (
   insert into @schema.history (
     run_id, seq, kind, scope, name, ordinal, status, output, error, attempts, after_seq, started_at, finished_at, child_id, logs
   )
-  select r.id, h.seq, h.kind, h.scope, h.name, h.ordinal, h.status, h.output, h.error, h.attempts, h.after_seq, h.started_at,
+  select r.id, h.seq, h.kind, h.scope, h.name, h.ordinal, h.status,
+    case when h.output_in_run then (select original.output from @schema.run original where original.id = h.run_id) else h.output end,
+    h.error, h.attempts, h.after_seq, h.started_at,
     case when h.seq = $4::int then date_trunc('milliseconds', @schema.engine_now()) else h.finished_at end,
     h.child_id, h.logs
   from @schema.history h
