@@ -22,8 +22,14 @@ const UNTOLD = JSON.stringify({
 /** How paths in messages begin. */
 const ROOT = 'value';
 
+/** From so many characters on, encoding a text takes longer than looking whether it is the one that was encoded last. */
+const LONG_TEXT = 1_024;
+
 /** Turns values into what the database stores, and back. Bounded by `maxBytes`, which counts what the codec is given. */
 export class PayloadSerializer {
+  /** What a step returns is mostly given to the code in the same moment, and returned by that as well. A text cannot change meanwhile. */
+  private lastText: { value: string; stored: string } | undefined;
+
   constructor(
     private readonly maxBytes: number,
     private readonly codec?: PayloadCodec,
@@ -32,6 +38,7 @@ export class PayloadSerializer {
   /** The stored text of a value. Throws {@link PayloadError} naming `what`, the path and the problem. */
   encode(value: unknown, what: string): string | null {
     if (value === undefined) return null;
+    if (this.lastText && value === this.lastText.value) return this.lastText.stored;
     const text = toText(value, what);
     const bytes = Buffer.byteLength(text);
     if (bytes > this.maxBytes) {
@@ -39,7 +46,9 @@ export class PayloadSerializer {
         bytes,
       });
     }
-    return this.codec ? this.coded(text, what) : text;
+    if (this.codec) return this.coded(text, what);
+    if (typeof value === 'string' && value.length >= LONG_TEXT) this.lastText = { value, stored: text };
+    return text;
   }
 
   private coded(text: string, what: string): string {
@@ -72,6 +81,7 @@ export class PayloadSerializer {
   /** The value of a stored text. Throws {@link UnreadablePayloadError}. */
   decode(text: string | null): unknown {
     if (text === null) return undefined;
+    if (this.lastText && text === this.lastText.stored) return this.lastText.value;
     try {
       const plain = isCoded(text) ? this.decoded(text.slice(CODED.length)) : text;
       return fromText(plain);

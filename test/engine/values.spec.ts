@@ -60,6 +60,18 @@ describe('a payload', () => {
     expect(roundTrip(value)).toStrictEqual(value);
   });
 
+  it('keeps long texts, the one that was encoded last as well as those before', () => {
+    const texts = ['a', 'b'].map((letter) => letter.repeat(2_000) + '"\n\ud800');
+    const stored = texts.map((text) => serializer.encode(text, 'a text'));
+
+    expect(stored).toEqual(texts.map((text) => JSON.stringify(text)));
+    expect([...stored, ...stored.toReversed()].map((text) => serializer.decode(text))).toEqual([
+      ...texts,
+      ...texts.toReversed(),
+    ]);
+    expect(serializer.encode(texts[1], 'a text')).toBe(stored[1]);
+  });
+
   it.each(NASTY_TEXTS)('keeps the text %j, as a value and as a key, in both encodings', (text) => {
     const plain = Object.fromEntries([[text, text]]);
 
