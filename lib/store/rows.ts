@@ -9,6 +9,7 @@ import type { NewRun } from '../engine/new-run.js';
 import type { Heartbeat, RecordedChild, RecordedOutcome } from '../engine/recorded-run.js';
 import type { RunWrite } from '../engine/run-write.js';
 import type { RunEnd, WokenRun } from '../engine/store.js';
+import { USUAL_OUTCOME } from './statements/commit.sql.js';
 
 /** What statements take and return, and what the engine speaks: the one place where both meet. */
 
@@ -199,19 +200,20 @@ export function heartbeatToRow({ runId, epoch, seq, identity, progress, attempt,
   };
 }
 
+/** Null in place of what is usual (USUAL_OUTCOME), of the entry before as `after_seq`, and of 1 as the run's position among those that were asked for. */
 export interface OutcomeRow {
-  run_id: string;
+  position: number | null;
   seq: number;
-  kind: RecordedOutcome['kind'];
-  scope: string;
+  kind: RecordedOutcome['kind'] | null;
+  scope: string | null;
   name: string;
   ordinal: number;
-  status: RecordedOutcome['status'];
+  status: RecordedOutcome['status'] | null;
   digest: string | null;
   output: string | null;
   error: string | null;
-  attempts: number;
-  after_seq: number;
+  attempts: number | null;
+  after_seq: number | null;
   started_at: number;
   finished_at: number;
   child_id: string | null;
@@ -220,16 +222,16 @@ export interface OutcomeRow {
 export function outcomeFromRow(row: OutcomeRow): RecordedOutcome {
   return {
     seq: row.seq,
-    kind: row.kind,
-    scope: fromSqlText(row.scope),
+    kind: row.kind ?? USUAL_OUTCOME.kind,
+    scope: row.scope === null ? USUAL_OUTCOME.scope : fromSqlText(row.scope),
     name: fromSqlText(row.name),
     ordinal: row.ordinal,
-    status: row.status,
+    status: row.status ?? USUAL_OUTCOME.status,
     digest: row.digest,
     output: row.output,
     error: row.error,
-    attempts: row.attempts,
-    afterSeq: row.after_seq,
+    attempts: row.attempts ?? USUAL_OUTCOME.attempts,
+    afterSeq: row.after_seq ?? row.seq - 1,
     startedAt: row.started_at,
     finishedAt: row.finished_at,
     childId: row.child_id,

@@ -155,7 +155,7 @@ export class TypeOrmStore implements Store {
   async loadHistories(runIds: readonly string[]): Promise<Map<string, RecordedRun>> {
     const recorded = new Map<string, RecordedRun>(runIds.map((id) => [id, { outcomes: [], children: [] }]));
     const outcomes = await this.worked((run) => run<OutcomeRow>(this.sql.loadOutcomes, [runIds]));
-    for (const row of outcomes) recorded.get(row.run_id)!.outcomes.push(outcomeFromRow(row));
+    for (const row of outcomes) recorded.get(runIds[(row.position ?? 1) - 1]!)!.outcomes.push(outcomeFromRow(row));
     const children = await this.worked((run) => run<ChildRow>(this.sql.loadChildren, [runIds]));
     for (const row of children) recorded.get(row.parent_id)!.children.push(childFromRow(row));
     return recorded;

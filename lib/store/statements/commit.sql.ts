@@ -41,6 +41,9 @@ export const ENDS = new RowSet(
   { kept: ['output', 'error'], usual: { status: 'completed', told_parent: false, resumes: false } },
 );
 
+/** What most outcomes are: those of steps that the workflow's own code calls, and that succeed at once. */
+export const USUAL_OUTCOME = { kind: 'step', scope: '', ordinal: 1, status: 'completed', attempts: 1 } as const;
+
 export const OUTCOMES = new RowSet(
   {
     run_id: 'uuid',
@@ -61,7 +64,7 @@ export const OUTCOMES = new RowSet(
     logs: 'text',
     output_in_run: 'bool',
   },
-  { usual: { kind: 'step', scope: '', ordinal: 1, status: 'completed', attempts: 1 } },
+  { usual: USUAL_OUTCOME },
 );
 
 const epochs = '$2';
