@@ -20,7 +20,7 @@ import { Outage } from './outage.js';
 import { PlanCache } from './plan-cache.js';
 import type { Statement } from './statements/statement.js';
 import type { ListeningClient } from './wake-up-listener.js';
-import { isInDoubt, isOutage, isTransient } from './transient-errors.js';
+import { isInDoubt, isOutage, isTaken, isTransient } from './transient-errors.js';
 
 export type PostgresOptions = Extract<DataSourceOptions, { type: 'postgres' }>;
 type Credentials = Pick<PostgresOptions, 'url' | 'host' | 'port' | 'username' | 'password' | 'database' | 'ssl'>;
@@ -150,7 +150,10 @@ export class Database {
       try {
         return await work(isRepeated);
       } catch (error) {
+        // What is sent for the first time is inserted without a look, and may have been kept by an earlier call that was given up.
+        const isKnownNow = isTaken(error) && !isRepeated;
         isRepeated = true;
+        if (isKnownNow) continue;
         if (isInDoubt(error)) for (const listener of this.troubleListeners) listener();
         if (!isTransient(error) || this.isClosed) throw error;
         if (isOutage(error)) this.outage.failed(work, sentAt, error);

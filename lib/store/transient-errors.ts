@@ -58,6 +58,11 @@ export function isLockTimeout(error: unknown): boolean {
   return (error as { code?: unknown } | null | undefined)?.code === '55P03';
 }
 
+/** Whether what was to be inserted is there already. */
+export function isTaken(error: unknown): boolean {
+  return (error as { code?: unknown } | null | undefined)?.code === '23505';
+}
+
 /** Whether the statement may have been committed although it failed: its reply was lost. */
 export function isInDoubt(error: unknown): boolean {
   const { code } = (error ?? {}) as { code?: unknown };

@@ -1,3 +1,6 @@
+import { jest } from '@jest/globals';
+
+import { type NewRun, NOBODY } from '../../lib/engine/new-run.js';
 import type { Store } from '../../lib/engine/store.js';
 import { ArrayParameter } from '../../lib/store/array-parameter.js';
 import { allStatements } from '../../lib/store/statements/all.js';
@@ -111,7 +114,7 @@ describe('the commits of a worker', () => {
     expect(cancelled).toMatchObject({ statuses: ['failed', 'cancelled', 'failed'], ends: 1 });
   });
 
-  it('a long result that a step has given as well is sent once, and kept for both', async () => {
+  it('a long result that a step has given as well is sent and kept once, and shown by both', async () => {
     const text = (length: number) => '¡"\\'.repeat(length / 4).padEnd(length, '.');
     const step = new Barrier();
     const Long = workflow<{ length: number; isChanged: boolean }>('long', async ({ ctx }, { length, isChanged }) => {
@@ -134,11 +137,15 @@ describe('the commits of a worker', () => {
       expect(await runs[2 * index]!.result()).toBe(text(length));
       expect(await runs[2 * index + 1]!.result()).toBe(`${text(length)}!`);
     }
-    const { rows } = await opened.sql.query<{ isShared: boolean }>(
-      `select r.output = h.output as "isShared" from orchestration.run r
-       join orchestration.history h on h.run_id = r.id and h.seq = 2 order by r.id`,
+    const { rows } = await opened.sql.query<{ isInRun: boolean }>(
+      `select h.output_in_run is not null as "isInRun" from orchestration.history h where h.seq = 2 order by h.run_id`,
     );
-    expect(rows.map(({ isShared }) => isShared)).toEqual([true, false, true, false, true, false]);
+    expect(rows.map(({ isInRun }) => isInRun)).toEqual([false, false, true, false, true, false]);
+    const histories = await Promise.all(runs.map(({ id }) => app.orchestrator.history(id)));
+    expect(histories.map((history) => (history[1]!.output as string).length)).toEqual([
+      ...[100, 100, 5_000, 5_000],
+      ...[200_000, 200_000],
+    ]);
     const longest = sent.flatMap(({ values }) => values.flatMap(textsIn)).filter((value) => value.length > 200_000);
     expect(longest).toHaveLength(3);
   });
@@ -209,6 +216,49 @@ describe('the commits of a worker', () => {
 function textsIn(parameter: unknown): string[] {
   return parameter instanceof ArrayParameter ? parameter.values.filter((value) => typeof value === 'string') : [];
 }
+
+describe('what an earlier call has kept, of which its caller never heard', () => {
+  it('is found by a commit of outcomes', async () => {
+    const Stepping = workflow('stepping', async ({ ctx }) => {
+      await ctx.step('first', async () => {
+        await opened.sql.query(
+          `insert into orchestration.history (run_id, seq, kind, scope, name, ordinal, status, output, attempts, after_seq, started_at, finished_at)
+           values ($1, 1, 'step', '', 'first', 1, 'completed', '"kept"', 1, 0, now(), now())`,
+          [ctx.runId],
+        );
+      });
+      return ctx.step('second', () => 'done');
+    });
+    const app = await startApp({ database: opened.database, providers: [Stepping] });
+    const run = await app.orchestrator.start(Stepping, undefined);
+
+    expect(await run.result()).toBe('done');
+    const history = await app.orchestrator.history(run.id);
+    expect(history.map(({ name, output }) => [name, output])).toEqual([
+      ['first', 'kept'],
+      ['second', 'done'],
+    ]);
+  });
+
+  it('is found by a start', async () => {
+    const Quick = workflow('quick', () => 'done');
+    const app = await startApp({ database: opened.database, providers: [Quick] });
+    const { store } = await engineOf(app);
+    const started: NewRun[] = [];
+    const { start } = store;
+    jest.spyOn(store, 'start').mockImplementation((runs, ...how) => {
+      started.push(...runs);
+      return start.call(store, runs, ...how);
+    });
+    const run = await app.orchestrator.start(Quick, undefined);
+    await run.result();
+
+    const placement = { ...NOBODY, workerId: (await workerOf(app)).id, definitions: ['quick@1'] };
+    const again = await store.start([{ ...started[0]!, eager: true }], placement, true);
+
+    expect(again).toMatchObject([{ id: run.id, status: 'completed' }]);
+  });
+});
 
 it('a run that a claim has skipped, because somebody begins to wait for its result, is claimed after that', async () => {
   const Quick = workflow('quick', ({ ctx }) => ctx.step('work', () => 'done'));
