@@ -1,5 +1,5 @@
 /** The longest delay that setTimeout keeps; a longer one would fire at once. */
-const LONGEST_MS = 2 ** 31 - 1;
+export const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 /** One local timer that can be set again: it calls back at or after a point of time, however far. */
 export class DeadlineTimer {
@@ -9,7 +9,7 @@ export class DeadlineTimer {
 
   set(delayMs: number): void {
     this.clear();
-    const wait = Math.min(Math.max(0, Math.ceil(delayMs)), LONGEST_MS);
+    const wait = Math.min(Math.max(0, Math.ceil(delayMs)), LONGEST_TIMER_MS);
     this.timeout = setTimeout(() => (delayMs > wait ? this.set(delayMs - wait) : this.callback()), wait);
   }
 

@@ -1,4 +1,5 @@
 import { ChurningMap } from './churning-map.js';
+import { LONGEST_TIMER_MS } from './deadline-timer.js';
 import { ResultTimeoutError, RunCancelledError, RunFailedError, RunNotFoundError } from './errors.js';
 import type { PayloadSerializer } from './serialization.js';
 import { reviveError } from './stored-error.js';
@@ -13,9 +14,6 @@ const FIRST_LOOK_MS = { here: 1_000, 'perhaps here': 200, elsewhere: 10 };
 const LOOK_AGAIN_MS = { first: 2_000, longest: 30_000 };
 /** Where announcements cannot be heard. */
 const POLL_AGAIN_MS = { first: 50, longest: 1_000 };
-
-/** The longest delay that a timer of node's takes. */
-const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 interface Request {
   timeoutMs: number | undefined;

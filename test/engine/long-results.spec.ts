@@ -49,7 +49,7 @@ afterAll(async () => {
 const start = (): Promise<TestApp> =>
   startApp({ database, providers: [Maker, Two], options: { worker: { pollInterval: '30s' } } });
 
-/** In which rows a run's texts of that length are: how often in its history, and whether in its own row. */
+/** Where a run's outputs are stored: how often in its history, whether in its own row, and how many entries refer to that. */
 async function storedTexts(runId: string): Promise<{ history: number; run: number; marks: number }> {
   const { rows } = await sql.query<{ history: number; run: number; marks: number }>(
     `select (select count(output)::int from orchestration.history where run_id = r.id) as history, count(r.output)::int as run,

@@ -1,6 +1,14 @@
 import { USUAL_OUTCOME } from './commit.sql.js';
 import { aliveWorker } from './new-runs.sql.js';
-import { GATED_QUEUES, IS_READY, isReadyOf, MOST_DEFINITIONS, readyDefinitions, urgency } from './statement.js';
+import {
+  GATED_QUEUES,
+  IS_READY,
+  isReadyOf,
+  MOST_DEFINITIONS,
+  outputOf,
+  readyDefinitions,
+  urgency,
+} from './statement.js';
 
 /** A run that is parked in another process is left to that one for a second: there it goes on without a replay. */
 export const IS_NOBODY_ELSES = (run: string, workerId: string) =>
@@ -135,7 +143,7 @@ const loadOutcomes = `
 select nullif(wanted.position, 1)::int as position, h.seq,
   nullif(h.kind, '${USUAL_OUTCOME.kind}') as kind, nullif(h.scope, '${USUAL_OUTCOME.scope}') as scope, h.name, h.ordinal,
   nullif(h.status, '${USUAL_OUTCOME.status}') as status, h.digest,
-  case when h.output_in_run then (select r.output from @schema.run r where r.id = h.run_id) else h.output end as output,
+  ${outputOf('h')} as output,
   h.error, nullif(h.attempts, ${USUAL_OUTCOME.attempts}) as attempts, nullif(h.after_seq, h.seq - 1) as after_seq, h.child_id,
   extract(epoch from h.started_at)::float8 * 1000 as started_at,
   extract(epoch from h.finished_at)::float8 * 1000 as finished_at

@@ -1,4 +1,4 @@
-import { GATED_QUEUES } from './statement.js';
+import { GATED_QUEUES, outputOf } from './statement.js';
 import { WOKEN } from './wake.sql.js';
 
 /** Whose run it is that is to be forked, and whether that was done before a lost reply. Takes: run id, new id. Locks nothing. */
@@ -42,8 +42,7 @@ shared as (
     run_id, seq, kind, scope, name, ordinal, status, output, error, attempts, after_seq, started_at, finished_at, child_id, logs
   )
   select r.id, h.seq, h.kind, h.scope, h.name, h.ordinal, h.status,
-    case when h.output_in_run then (select original.output from @schema.run original where original.id = h.run_id) else h.output end,
-    h.error, h.attempts, h.after_seq, h.started_at,
+    ${outputOf('h')}, h.error, h.attempts, h.after_seq, h.started_at,
     case when h.seq = $4::int then date_trunc('milliseconds', @schema.engine_now()) else h.finished_at end,
     h.child_id, h.logs
   from @schema.history h

@@ -79,6 +79,11 @@ export function urgencyOf(readyAt: string, priority: string): string {
   return `(date_part('epoch', ${readyAt} at time zone 'UTC') - ${priority} * ${AGEING_S}.0)`;
 }
 
+/** The output of the entry of a history of that alias: that of its run, where the two are stored once. */
+export function outputOf(entry: string): string {
+  return `case when ${entry}.output_in_run then (select whole.output from @schema.run whole where whole.id = ${entry}.run_id) else ${entry}.output end`;
+}
+
 /** The limits of the queue of that alias. */
 export function limitsOf(queue: string): string {
   return `coalesce(${queue}.override, ${queue}.configured)`;
