@@ -181,6 +181,30 @@ describe('a write that is committed and whose reply is lost', () => {
     ]);
   });
 
+  it('is not repeated: the end of a run with a long result, which stays in its one place (scenario 12)', async () => {
+    const long = 'long'.repeat(1_000);
+    const held = new Barrier();
+    const Work = workflow('work', ({ ctx }) => ctx.step('work', () => held.pass().then(() => long)));
+    const { orchestrator } = await startBehindProxy([Work]);
+    const run = await orchestrator.start(Work, undefined);
+    await held.reached();
+
+    proxy.cutReplies();
+    held.open();
+    await sometime(
+      'the run has ended',
+      `select from orchestration.run where id = '${run.id}' and status = 'completed'`,
+    );
+    comeBack();
+
+    await expect(run.result({ timeout: '10s' })).resolves.toBe(long);
+    expect((await orchestrator.history(run.id)).map(({ name, output }) => [name, output])).toEqual([['work', long]]);
+    await sometime(
+      'it is there once',
+      `select from orchestration.history where run_id = '${run.id}' and output is null and output_in_run`,
+    );
+  });
+
   it('is not repeated: the end of a run, and the wake-up of its parent in the same process (scenario 12)', async () => {
     const bodies: string[] = [];
     const held = new Barrier();
