@@ -190,12 +190,13 @@ function onlyRecords(write: RunWrite): boolean {
   return write.move === null && saysNothingElse(write);
 }
 
-/** They end their runs, and whom an end would wake has been told of it, and ends by it. */
+/** They end their runs, or only record outcomes; and whom an end would wake has been told of it, and is written here. */
 function areEnds(writes: readonly RunWrite[]): boolean {
   const ids = new Set(writes.map(({ runId }) => runId));
   return writes.every((write) => {
     const { move, parentId, toldParent } = write;
-    const isEnd = move?.to === 'completed' || move?.to === 'failed';
+    if (move === null) return saysNothingElse(write);
+    const isEnd = move.to === 'completed' || move.to === 'failed';
     return isEnd && saysNothingElse(write) && (parentId === null || (toldParent && ids.has(parentId)));
   });
 }

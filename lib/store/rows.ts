@@ -112,16 +112,17 @@ function outputOf({ move }: RunWrite): string | null {
   return move?.to === 'completed' ? move.output : null;
 }
 
-/** A write that ends its run. */
+/** A write that ends its run, or only records outcomes: of wake-ups that it has not seen, a run has to be told while it goes on. */
 export function endToRow(write: RunWrite, resumes: boolean) {
-  const move = write.move!;
+  const { move } = write;
   return {
     id: write.runId,
     epoch: write.epoch,
     write_no: write.writeNo,
-    status: move.to,
+    status: move?.to ?? 'running',
+    seen_wakes: move ? null : write.seenWakes,
     output: outputOf(write),
-    error: 'error' in move ? move.error : null,
+    error: move && 'error' in move ? move.error : null,
     told_parent: write.toldParent,
     resumes,
   };

@@ -114,6 +114,95 @@ describe('the commits of a worker', () => {
     expect(cancelled).toMatchObject({ statuses: ['failed', 'cancelled', 'failed'], ends: 1 });
   });
 
+  it.each([
+    { happening: 'nothing', change: 'label = null', statements: { ends: 1, general: 0 }, left: 'hello' },
+    { happening: 'a wake-up', change: 'wakes = wakes + 1', statements: { ends: 1, general: 1 }, left: 'hello' },
+    {
+      happening: 'a cancellation',
+      change: 'cancel_requested_at = now()',
+      statements: { ends: 1, general: 1 },
+      left: 'cancelled',
+    },
+  ])(
+    'of an end beside an outcome of another run are one statement, which leaves both to the general one when more happens to that: $happening',
+    async ({ change, statements, left }) => {
+      const { commitEnds, commitWrites } = allStatements('orchestration');
+      const [first, second] = [new Barrier(), new Barrier()];
+      const GoingOn = workflow('going-on', async ({ ctx }) => {
+        const greeting = ctx.waitForSignal<string>('greeting');
+        await ctx.step('first', () => first.pass());
+        await ctx.step('second', () => second.pass());
+        return greeting;
+      });
+      const Ending = workflow('ending', ({ ctx }) => ctx.step('work', () => first.pass().then(() => 'done')));
+      const app = await startApp({ database: opened.database, providers: [GoingOn, Ending] });
+      const going = await app.orchestrator.start(GoingOn, undefined);
+      const ending = await app.orchestrator.start(Ending, undefined);
+      await first.reached(2);
+      // By hand, so that its worker does not hear of it: it is the commit that has to find it.
+      await opened.sql.query(`update orchestration.run set ${change} where id = $1`, [going.id]);
+
+      const { byQuery } = await measure(opened.database, async () => {
+        first.open();
+        expect(await ending.result({ timeout: '5s' })).toBe('done');
+      });
+      expect({ ends: byQuery.get(commitEnds.text), general: byQuery.get(commitWrites.text) ?? 0 }).toEqual(statements);
+      second.open();
+      await app.orchestrator.signal(going.id, 'greeting', 'hello').catch(() => undefined);
+      expect(await going.result({ timeout: '5s' }).catch(() => going.status())).toBe(left);
+      const names = (await app.orchestrator.history(going.id)).map(({ name }) => name);
+      expect(names.filter((name) => name === 'first')).toEqual(['first']);
+    },
+  );
+
+  it.each([
+    { parent: 'as it was', isPaused: false, statements: { ends: 1, general: 0 }, left: 'running' },
+    { parent: 'paused meanwhile', isPaused: true, statements: { ends: 1, general: 1 }, left: 'pending' },
+  ])(
+    'of the end of a child beside the next step of its parent, $parent, leave that parent running or claimable',
+    async (given) => {
+      const { commitEndsWithParents, commitWrites } = allStatements('orchestration');
+      const [child, next] = [new Barrier(), new Barrier()];
+      const Child = workflow('child', ({ ctx }) => ctx.step('work', () => child.pass().then(() => 20)));
+      const Parent = workflow('parent', async ({ ctx, children }) => {
+        const half = await children.call(Child, undefined);
+        return ctx.step('next', () => next.pass().then(() => half + 1));
+      });
+      const app = await startApp({ database: opened.database, providers: [Parent, Child] });
+      const parent = await app.orchestrator.start(Parent, undefined);
+      await child.reached();
+      await until('the parent waits', async () => (await parent.status()) === 'waiting');
+      await opened.sql.query('update orchestration.run set paused = $2 where id = $1', [parent.id, given.isPaused]);
+
+      const { byQuery } = await measure(opened.database, async () => {
+        child.open();
+        await until('its child has ended', async () => {
+          const { rows } = await opened.sql.query(
+            `select from orchestration.run where workflow = 'child' and status = 'completed'`,
+          );
+          return rows.length === 1;
+        });
+        if (!given.isPaused) await next.reached();
+      });
+
+      const counts = { ends: byQuery.get(commitEndsWithParents.text), general: byQuery.get(commitWrites.text) ?? 0 };
+      expect(counts).toEqual(given.statements);
+      const { rows } = await opened.sql.query(
+        'select status, waiting_for as "waitingFor", finished_at as "finishedAt" from orchestration.run where id = $1',
+        [parent.id],
+      );
+      expect(rows).toEqual([{ status: given.left, waitingFor: null, finishedAt: null }]);
+      if (given.isPaused) await app.orchestrator.resume(parent.id);
+      next.open();
+      expect(await parent.result({ timeout: '5s' })).toBe(21);
+      const history = await app.orchestrator.history(parent.id);
+      expect(history.map(({ kind, output }) => [kind, output])).toEqual([
+        ['child', 20],
+        ['step', 21],
+      ]);
+    },
+  );
+
   it('a long result that a step has given as well is sent and kept once, and shown by both', async () => {
     const text = (length: number) => '¡"\\'.repeat(length / 4).padEnd(length, '.');
     const step = new Barrier();

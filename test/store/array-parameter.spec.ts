@@ -22,6 +22,8 @@ describe('A column of rows as a parameter', () => {
   it.each<[ColumnType, unknown[]]>([
     ['uuid', ['0197a3c1-5a5b-7c4d-8e9f-0a1b2c3d4e5f', null, 'ffffffff-ffff-ffff-ffff-ffffffffffff']],
     ['text', ['', 'NULL', null, 'quotes " and \\ and {braces}, commas', 'Zoë 漢字 🚀', 'x'.repeat(100_000), '\t\n']],
+    ['text', ['x'.repeat(32), 'x'.repeat(33), 'ends in ü', '漢'.repeat(32), '🚀'.repeat(16), '\x7f']],
+    ['uuid', ['99999999-0000-aaaa-ffff-090909afafaf']],
     ['int', [0, 1, -1, null, 2_147_483_647, -2_147_483_648]],
     ['float8', [0, -0.5, null, 1_764_489_600_000.25, 8.64e15]],
     ['bool', [true, null, false]],

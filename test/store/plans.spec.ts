@@ -109,7 +109,7 @@ const written = [...WRITES.parameters([write, { ...write, id: running[1] }]), ..
 
 const end = {
   ...{ id: running[0], epoch: 1, write_no: 1, status: 'completed', output: '1', error: null },
-  ...{ told_parent: false, resumes: false },
+  ...{ seen_wakes: null, told_parent: false, resumes: false },
 };
 const ends = [...ENDS.parameters([end, { ...end, id: running[1] }]), ...OUTCOMES.parameters([outcome])];
 

@@ -26,13 +26,17 @@ export const WRITES = new RowSet(
 /** Writes that leave their runs' rows as they are. */
 export const RECORDERS = new RowSet({ id: 'uuid', epoch: 'int', seen_wakes: 'int' });
 
-/** Writes that end their runs, and with `resumes` parents that are parked here and have been told of such an end. */
+/**
+ * Writes that end their runs, with `resumes` parents that are parked here and have been told of such an end; and with the status
+ * 'running' writes that only record outcomes.
+ */
 export const ENDS = new RowSet(
   {
     id: 'uuid',
     epoch: 'int',
     write_no: 'int',
     status: 'text',
+    seen_wakes: 'int',
     output: 'text',
     error: 'text',
     told_parent: 'bool',
@@ -142,26 +146,26 @@ where was_woken
 /** What has to hold beside for parents that go on in the slots of their children: see `may_resume` of {@link groupCommit}. */
 interface ToldParents {
   alive: string;
-  mayEnd: string;
+  mayWrite: string;
   areFree: string;
 }
 
 const endsWorker = `$${1 + ENDS.width + OUTCOMES.width}`;
 
-const NO_PARENTS: ToldParents = { alive: '', mayEnd: '', areFree: '' };
+const NO_PARENTS: ToldParents = { alive: '', mayWrite: '', areFree: '' };
 
 const TOLD_PARENTS: ToldParents = {
   alive: `${aliveWorker(endsWorker, 'true')},`,
-  mayEnd: ` or (w.resumes and r.status = 'waiting' and r.worker_id = ${endsWorker}::uuid and not r.paused)`,
+  mayWrite: ` or (w.resumes and r.status = 'waiting' and r.worker_id = ${endsWorker}::uuid and not r.paused)`,
   areFree: `
     and exists (select from alive)
     and not exists (select from locked where resumes and queue in (${GATED_QUEUES}))`,
 };
 
 /**
- * The group commit of writes that end their runs, when nothing has happened to any of these that concerns anybody else: all of
- * them, or none. Most commits of short runs are like that, and PostgreSQL prepares each part of a statement at each execution, used or
- * not. Not to be repeated: see {@link OF_ALL}. Locks as {@link groupCommit}, which decides in all other cases. Wakes nobody: each parent of
+ * The group commit of writes that end their runs, or end some and record outcomes of others, when nothing has happened to any of these that
+ * concerns anybody else: all of them, or none. Most commits of short runs are like that, and PostgreSQL prepares each part of a statement
+ * at each execution, used or not. Not to be repeated: see {@link OF_ALL}. Locks as {@link groupCommit}, which decides in all other cases. Wakes nobody: each parent of
  * an end has a write here.
  * Takes: ENDS, OUTCOMES, with parents among them the worker id. Returns: as that, 'all'; no row when it has done nothing.
  */
@@ -172,10 +176,11 @@ with locked as materialized (
   join @schema.run r on r.id = w.id
   where r.epoch = w.epoch
     and r.write_no < w.write_no
-    and (r.status = 'running'${parents.mayEnd})
+    and (r.status = 'running'${parents.mayWrite})
     and r.cancel_requested_at is null
     and not r.watched
-    and (w.told_parent or not r.awaited)
+    and r.wakes = coalesce(w.seen_wakes, r.wakes)
+    and (w.told_parent or not r.awaited or w.status = 'running')
   order by r.id
   for no key update of r
 ),${parents.alive}
@@ -193,10 +198,11 @@ ended as (
     write_no = w.write_no,
     output = ${ENDS.keptAt('output', 'w', 1)},
     error = ${ENDS.keptAt('error', 'w', 1)},
-    worker_id = null,
-    finished_at = @schema.engine_now()
+    worker_id = case when w.status = 'running' then r.worker_id end,
+    finished_at = case when w.status <> 'running' then @schema.engine_now() end
   from locked w
   where r.id = w.id
+    and (w.status <> 'running' or w.resumes)
     and exists (select from plain)
 )
 select 'all' as tag, writes as wakes, extract(epoch from @schema.engine_now())::float8 * 1000 as at
