@@ -9,7 +9,14 @@ import { SCHEDULES } from '../../lib/store/statements/schedule.sql.js';
 import { NEW_SIGNALS, WANTED_SIGNALS } from '../../lib/store/statements/signal.sql.js';
 import { BEGUN_RUNS, NEW_RUNS } from '../../lib/store/statements/start.sql.js';
 import { closeApps, startApp } from '../support/app.js';
-import { createdAt, createLargeDatabase, id, type LargeDatabase, RUNS } from '../support/large-database.js';
+import {
+  createdAt,
+  createEmptyDatabase,
+  createLargeDatabase,
+  id,
+  type PlannedDatabase,
+  RUNS,
+} from '../support/large-database.js';
 import { type Plan, planOf } from '../support/plan.js';
 import { measure } from '../support/statements.js';
 
@@ -26,7 +33,7 @@ const [READ, WRITTEN] = [8, 40];
 const ACTIVE = 80_000 * 2;
 const DAY = 86_400_000;
 
-let large: LargeDatabase;
+let large: PlannedDatabase;
 
 beforeAll(async () => {
   large = await createLargeDatabase();
@@ -305,6 +312,36 @@ describe('On a large table', () => {
       expect(Math.max(...nodes.map((node) => node['Rows Removed by Join Filter'] ?? 0))).toBeLessThan(5_000);
     },
   );
+});
+
+describe('On tables that were never analysed', () => {
+  const statements = allStatements('orchestration');
+  const thousand = Array.from({ length: 1_000 }, (_, index) => id(RUNS.next + 2 + index));
+  const runs = thousand.map((one) => ({ ...newRun, id: one, key: null }));
+  const openings = runs.map((run) => ({ ...run, waiting_for: null }));
+  const children = thousand.map((one) => ({ ...child, id: one, ref: one }));
+  let empty: PlannedDatabase;
+
+  beforeAll(async () => {
+    empty = await createEmptyDatabase();
+  });
+
+  afterAll(async () => {
+    await empty.client.end();
+    await empty.database.drop();
+  });
+
+  it.each<[keyof Statements, unknown[]]>([
+    ['insertRuns', [...NEW_RUNS.parameters(runs), worker, definitions, '100']],
+    ['beginRuns', [...BEGUN_RUNS.parameters(openings), worker, definitions]],
+    ['beginOpenedRuns', [...BEGUN_RUNS.parameters([opened]), worker, definitions, ...CHILDREN.parameters(children)]],
+    ['commitWithChildren', [...written, worker, [parked], ...CHILDREN.parameters(children), definitions]],
+  ])('%s of a thousand new runs is not taken for one that is worth compiling', async (name, values) => {
+    for (const mode of MODES) {
+      const { cost } = await planOf(empty.client, { text: statements[name].text, values }, mode);
+      expect({ mode, cost: cost <= LARGEST_COST || cost }).toEqual({ mode, cost: true });
+    }
+  });
 });
 
 describe('A list on a large table', () => {

@@ -4,7 +4,7 @@ import { Database } from '../../lib/store/database.js';
 import { migrate } from '../../lib/store/migrate.js';
 import { createTestDatabase, type TestDatabase } from './database.js';
 
-export interface LargeDatabase {
+export interface PlannedDatabase {
   database: TestDatabase;
   client: pg.Client;
 }
@@ -53,14 +53,20 @@ export function createdAt(number: number): Date {
   return new Date(BASE_MS + 1_000 * APART_S * number);
 }
 
-/** A migrated database with 200,000 ended runs, half of them children, and 80,000 that have not ended; analysed. */
-export async function createLargeDatabase(): Promise<LargeDatabase> {
+/** A migrated database, of which nothing is known yet: its tables are empty, and were never analysed. */
+export async function createEmptyDatabase(): Promise<PlannedDatabase> {
   const database = await createTestDatabase();
   const store = await Database.open(database.connection, 'orchestration');
   await migrate(store, true);
   await store.close();
   const client = new pg.Client({ connectionString: database.url });
   await client.connect();
+  return { database, client };
+}
+
+/** With 200,000 ended runs, half of them children, and 80,000 that have not ended; analysed. */
+export async function createLargeDatabase(): Promise<PlannedDatabase> {
+  const { database, client } = await createEmptyDatabase();
   const { rows } = await client.query<{ name: string; definition: string }>(
     `select indexname as name, indexdef as definition from pg_indexes
      where schemaname = 'orchestration' and tablename in ('run', 'history') and indexname !~ '_pkey$'`,
