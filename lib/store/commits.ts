@@ -80,7 +80,7 @@ export class Commits {
 
   private async send(run: Run, writes: readonly RunWrite[], { placement, isRepeated }: Sending): Promise<CommitRow[]> {
     const outcomes = OUTCOMES.parameters(writes.flatMap(outcomesToRows));
-    const done = isRepeated ? [] : await this.sendAlike(run, writes, placement, outcomes);
+    const done = isRepeated ? [] : await this.sendPlain(run, writes, placement, outcomes);
     if (done.length) return done;
 
     const children = writes.flatMap((write) => write.children.map((child) => childToRow(child, this.serializer)));
@@ -93,8 +93,8 @@ export class Commits {
     ]);
   }
 
-  /** Writes that are all of one simple kind: all of them, or none. Then there are no rows. */
-  private async sendAlike(
+  /** Writes that only record or end, which special statements do: all of them, or none. Then there are no rows. */
+  private async sendPlain(
     run: Run,
     writes: readonly RunWrite[],
     placement: Placement,
@@ -102,7 +102,7 @@ export class Commits {
   ): Promise<CommitRow[]> {
     if (writes.every(onlyRecords))
       return run(this.sql.commitOutcomes, [...RECORDERS.parameters(writes.map(recorderToRow)), ...outcomes]);
-    return areEnds(writes) ? this.sendEnds(run, writes, placement, outcomes) : [];
+    return endOrRecord(writes) ? this.sendEnds(run, writes, placement, outcomes) : [];
   }
 
   private async sendEnds(
@@ -191,13 +191,13 @@ function onlyRecords(write: RunWrite): boolean {
 }
 
 /** They end their runs, or only record outcomes; and whom an end would wake has been told of it, and is written here. */
-function areEnds(writes: readonly RunWrite[]): boolean {
+function endOrRecord(writes: readonly RunWrite[]): boolean {
   const ids = new Set(writes.map(({ runId }) => runId));
   return writes.every((write) => {
     const { move, parentId, toldParent } = write;
-    if (move === null) return saysNothingElse(write);
-    const isEnd = move.to === 'completed' || move.to === 'failed';
-    return isEnd && saysNothingElse(write) && (parentId === null || (toldParent && ids.has(parentId)));
+    const isEnd = move?.to === 'completed' || move?.to === 'failed';
+    const wakesNobody = parentId === null || (toldParent && ids.has(parentId));
+    return onlyRecords(write) || (isEnd && saysNothingElse(write) && wakesNobody);
   });
 }
 

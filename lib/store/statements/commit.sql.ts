@@ -163,10 +163,10 @@ const TOLD_PARENTS: ToldParents = {
 };
 
 /**
- * The group commit of writes that end their runs, or end some and record outcomes of others, when nothing has happened to any of these that
- * concerns anybody else: all of them, or none. Most commits of short runs are like that, and PostgreSQL prepares each part of a statement
- * at each execution, used or not. Not to be repeated: see {@link OF_ALL}. Locks as {@link groupCommit}, which decides in all other cases. Wakes nobody: each parent of
- * an end has a write here.
+ * The group commit of writes that end their runs, or end some and record outcomes of others, when nothing has happened to any of these
+ * that concerns anybody else: all of them, or none. Most commits of short runs are like that, and PostgreSQL prepares each part of a
+ * statement at each execution, used or not. Not to be repeated: see {@link OF_ALL}. Locks as {@link groupCommit}, which decides in all
+ * other cases. Wakes nobody: each parent of an end has a write here.
  * Takes: ENDS, OUTCOMES, with parents among them the worker id. Returns: as that, 'all'; no row when it has done nothing.
  */
 const commitEnds = (parents: ToldParents) => `
