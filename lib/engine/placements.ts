@@ -134,10 +134,10 @@ export class Placements {
     );
   }
 
-  /** The parent of a run that ends is parked here, or goes on already: in the slot that the child leaves. */
-  private endsAndWakesResident({ move, parentId, toldParent }: RunWrite): boolean {
+  /** The parent of a run that ends is parked, and its code is here: it goes on in the slot that the child leaves. */
+  private endsAndWakesResident({ move, parentId }: RunWrite): boolean {
     if (parentId === null || move === null || move.to === 'waiting') return false;
-    return toldParent || this.parts.runs.findParked(parentId) !== undefined;
+    return this.parts.runs.find(parentId)?.isStoredAsParked === true;
   }
 }
 

@@ -68,6 +68,41 @@ async function endChildAfter(runId: string, act: () => Promise<unknown>): Promis
   await done;
 }
 
+/**
+ * A parent of 30. It is told early of the end of its `last` child when it has just parked again, upon the first end; the ends of 28
+ * others wait for a commit before that, and a commit of this worker takes 25.
+ */
+async function startBehind28() {
+  const [others, last] = [new Barrier(), new Barrier()];
+  const waitingAt = (name: string, gate: Barrier) => workflow(name, ({ ctx }) => ctx.step('work', () => gate.pass()));
+  const [Other, Last] = [waitingAt('other', others), waitingAt('last', last)];
+  const Many = workflow('many', async ({ children }) => {
+    const all = [Child, Last, ...Array.from({ length: 28 }, () => Other)].map((Each) => children.call(Each, undefined));
+    return (await Promise.allSettled(all)).map(({ status }) => status);
+  });
+  const providers = [Many, Child, Last, Other];
+  const app = await startApp({ database: opened.database, providers, options: { worker: { concurrency: 50 } } });
+  const { parent } = await startPair(app, Many);
+  await Promise.all([others.reached(28), last.reached()]);
+  const { store } = await engineOf(app);
+  const commit = store.commit.bind(store);
+  const sizes: number[] = [];
+  store.commit = async (writes, placement) => {
+    const result = await commit(writes, placement);
+    // The parent learns now that it is parked, and of this end before the next commit departs.
+    if (sizes.push(writes.length) === 1) last.open();
+    return result;
+  };
+  const tellLast = async () => {
+    const rows = await HeldRows.hold(opened.database, parent.id);
+    child.open();
+    await rows.untilWaiting(1);
+    others.open();
+    await rows.release();
+  };
+  return { app, parent, sizes, tellLast };
+}
+
 /** The commits from now on, as the runs that each of them writes. */
 async function observeCommits(app: TestApp): Promise<Parameters<Store['commit']>[0][]> {
   const { store } = await engineOf(app);
@@ -157,6 +192,17 @@ describe('the end of a child, told before it is committed,', () => {
     expect((await rowOf(parent.id)).epoch).toBe(1);
   });
 
+  it('is told behind more ends than a commit takes, and these leave its parent where it is', async () => {
+    const { app, parent, sizes, tellLast } = await startBehind28();
+    await tellLast();
+    await parent.result({ timeout: '5s' });
+
+    expect(sizes.slice(0, 2)).toEqual([2, 25]);
+    expect((await rowOf(parent.id)).epoch).toBe(1);
+    expect(await outcomesOf(parent.id)).toHaveLength(30);
+    expect((await engineOf(app)).worker!.load).toEqual({ running: 0, parked: 0 });
+  });
+
   it('leaves a worker with one slot to one body at a time', async () => {
     let bodies = 0;
     let most = 0;
@@ -215,6 +261,27 @@ describe('when something comes between the end of a child and its commit,', () =
     expect(await parent.result({ timeout: '5s' })).toBe('cancelled: changed my mind');
     expect(await outcomesOf(parent.id)).toEqual(['child cancelled']);
     expect((await rowOf(childId)).status).toBe('cancelled');
+    expect((await engineOf(app)).worker!.load).toEqual({ running: 0, parked: 0 });
+  });
+
+  it('more ends than a commit takes and a cancellation of the child, its parent gets those and that', async () => {
+    const { app, parent, sizes, tellLast } = await startBehind28();
+    const { rows } = await opened.sql.query<{ id: string }>("select id from orchestration.run where workflow = 'last'");
+    const lastId = rows[0]!.id;
+    const other = await startApp({ database: opened.database, options: { worker: false } });
+    const held = await HeldRows.hold(opened.database, lastId);
+    const cancelled = other.orchestrator.cancel(lastId);
+    await held.untilWaiting(1);
+    await tellLast();
+    await held.untilWaiting(2);
+    expect(sizes.slice(0, 2)).toEqual([2, 25]);
+    await held.release();
+    await cancelled;
+
+    const results = await parent.result({ timeout: '5s' });
+    expect(results).toEqual(['fulfilled', 'rejected', ...Array.from({ length: 28 }, () => 'fulfilled')]);
+    expect((await outcomesOf(parent.id)).filter((outcome) => outcome === 'child cancelled')).toHaveLength(1);
+    expect(await outcomesOf(parent.id)).toHaveLength(30);
     expect((await engineOf(app)).worker!.load).toEqual({ running: 0, parked: 0 });
   });
 
