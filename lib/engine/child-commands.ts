@@ -87,6 +87,7 @@ export class ChildWaitCommand extends Command implements ChildStartListener {
   /** When the wait ends without an end of the child. */
   private expiresAt: number | null = null;
   private unsubscribe: (() => void) | undefined;
+  private untimedWait: WaitingFor | undefined;
 
   constructor(
     execution: RunExecution,
@@ -144,7 +145,14 @@ export class ChildWaitCommand extends Command implements ChildStartListener {
   }
 
   standing(): WaitingFor {
-    return { kind: 'child', name: this.plan.link.ref, until: this.wakeAt === null ? null : new Date(this.wakeAt) };
+    const { wakeAt } = this;
+    if (wakeAt !== null) return this.waitUntil(new Date(wakeAt));
+    // A parent of thousands is asked for each of them whenever it parks.
+    return (this.untimedWait ??= this.waitUntil(null));
+  }
+
+  private waitUntil(until: Date | null): WaitingFor {
+    return { kind: 'child', name: this.plan.link.ref, until };
   }
 
   /**

@@ -7,7 +7,7 @@ export interface Placement {
   workerId: string | undefined;
   /** `order@1` of everything this process can run. */
   definitions: readonly string[];
-  /** Parked runs whose code is still in this process: woken, they go on without a claim. */
+  /** Parents whose code is in this process: parked ones go on without a claim when they are woken. */
   resident: readonly string[];
   /** Of new runs whose code has come to its first wait already. */
   openings: readonly Opening[];
@@ -89,6 +89,7 @@ export interface StartResult {
 export interface NewChild {
   id: string;
   status: RunStatus;
+  /** Of one that begins here. */
   deadline: number | null;
 }
 

@@ -48,15 +48,12 @@ export class Placements {
     return { ...placement, openings };
   }
 
-  /** Of the children that these writes start; and the parked parents that go on in the slots of the children that end. */
+  /** Of the children that these writes start; and the parents that go on in the slots of the children that end. */
   forWrites(writes: readonly RunWrite[]): Placement {
     const { runs } = this.parts;
     runs.leave(leaving(writes));
     for (const { children } of writes) this.reserveFor(children);
-    const resident = this.parts.takesRuns()
-      ? writes.filter((write) => this.endsAndWakesResident(write)).map((write) => write.parentId!)
-      : [];
-    return { ...this.common, resident, openings: [] };
+    return { ...this.common, resident: this.parts.takesRuns() ? this.residentParents(writes) : [], openings: [] };
   }
 
   /** Begins those of the reserved runs that the database gave to this worker. */
@@ -134,10 +131,14 @@ export class Placements {
     );
   }
 
-  /** The parent of a run that ends is parked, and its code is here: it goes on in the slot that the child leaves. */
-  private endsAndWakesResident({ move, parentId }: RunWrite): boolean {
-    if (parentId === null || move === null || move.to === 'waiting') return false;
-    return this.parts.runs.find(parentId)?.isStoredAsParked === true;
+  /**
+   * Of the runs that end. Also one that executes: its row is that of a parked run if it goes on by an end that is not committed.
+   */
+  private residentParents(writes: readonly RunWrite[]): string[] {
+    const parents = new Set<string>();
+    for (const { move, parentId } of writes)
+      if (parentId !== null && move && move.to !== 'waiting') parents.add(parentId);
+    return [...parents].filter((id) => this.parts.runs.find(id) !== undefined);
   }
 }
 

@@ -497,11 +497,6 @@ export class RunExecution implements WritingRun {
     return this.state === 'parked' && !this.isHeld && this.delivery.isEmpty && !this.nestedCalls?.size;
   }
 
-  /** It is parked, or goes on by ends that are not committed: then its row is still that of a parked run. */
-  get isStoredAsParked(): boolean {
-    return this.isParked || this.writes.leaders.size > 0;
-  }
-
   /** The child has come to that end, which its next write makes. */
   follow(child: RunExecution, end: RunEnd): void {
     this.writes.follow(child.writes);

@@ -2,7 +2,7 @@ import type { DatabaseClock } from '../engine/clock.js';
 import type { RunStatus } from '../engine/run.js';
 import { fromSqlText, type PayloadSerializer, toSqlText } from '../engine/serialization.js';
 import type { CancelResult } from '../engine/cancellation.js';
-import type { Placement } from '../engine/new-run.js';
+import type { NewChild, Placement } from '../engine/new-run.js';
 import { movedAsAsked } from '../engine/run-end.js';
 import type { CommitResult, CommittedRun, Effects, RunWrite } from '../engine/run-write.js';
 import type { Canceller } from './canceller.js';
@@ -15,17 +15,18 @@ import {
   recorderToRow,
   toBeWokenRow,
   wokenFromRow,
+  wokenParentRow,
   type WokenRow,
   writeToRow,
 } from './rows.js';
 import type { Statements } from './statements/all.js';
-import { ENDS, OUTCOMES, RECORDERS, WRITES } from './statements/commit.sql.js';
+import { ENDS, ENDS_AND_PARENTS, OUTCOMES, RECORDERS, WRITES } from './statements/commit.sql.js';
 import { CHILDREN } from './statements/new-runs.sql.js';
 import type { TypeOrmInputStore } from './typeorm-input-store.js';
 
-/** What a row of the reply is about: all writes, one of them that has something to tell, a run that they woke, a new child. */
+/** What a row of the reply is about: all writes, one of them that has something to tell, a run that they woke, all new children, one of them. */
 interface CommitRow {
-  tag: 'all' | 'own' | 'woken' | 'child';
+  tag: 'all' | 'own' | 'woken' | 'children' | 'child';
   id: string;
   status: RunStatus;
   wakes: number | null;
@@ -85,7 +86,7 @@ export class Commits {
 
     const children = writes.flatMap((write) => write.children.map((child) => childToRow(child, this.serializer)));
     return run(children.length ? this.sql.commitWithChildren : this.sql.commitWrites, [
-      ...WRITES.parameters([...writes.map(writeToRow), ...parentsToWake(writes).map(toBeWokenRow)]),
+      ...WRITES.parameters([...writes.map(writeToRow), ...notWritten(parentsToWake(writes), writes).map(toBeWokenRow)]),
       ...outcomes,
       placement.workerId ?? null,
       placement.resident,
@@ -102,26 +103,33 @@ export class Commits {
   ): Promise<CommitRow[]> {
     if (writes.every(onlyRecords))
       return run(this.sql.commitOutcomes, [...RECORDERS.parameters(writes.map(recorderToRow)), ...outcomes]);
-    return endOrRecord(writes) ? this.sendEnds(run, writes, placement, outcomes) : [];
-  }
-
-  private async sendEnds(
-    run: Run,
-    writes: readonly RunWrite[],
-    { resident, workerId }: Placement,
-    outcomes: readonly unknown[],
-  ): Promise<CommitRow[]> {
+    const woken = parentsToWake(writes);
+    if (!areEnds(writes, { woken, resident: new Set(placement.resident) })) return [];
     if (this.endsToPass > 0) {
       this.endsToPass--;
       return [];
     }
-    const residents = new Set(resident);
-    const ends = ENDS.parameters(writes.map((write) => endToRow(write, residents.has(write.runId))));
-    const ended = residents.size
-      ? await run<CommitRow>(this.sql.commitEndsWithParents, [...ends, ...outcomes, workerId ?? null])
-      : await run<CommitRow>(this.sql.commitEnds, [...ends, ...outcomes]);
+    const ended = await this.sendEnds(run, writes, { woken, placement, outcomes });
     if (ended.length === 0) this.endsToPass = PASSED_ENDS;
     return ended;
+  }
+
+  private sendEnds(
+    run: Run,
+    writes: readonly RunWrite[],
+    { woken, placement, outcomes }: { woken: ReadonlySet<string>; placement: Placement; outcomes: readonly unknown[] },
+  ): Promise<CommitRow[]> {
+    const { resident, workerId } = placement;
+    const rows = writes.map((write) =>
+      endToRow(write, { resident: resident.includes(write.runId), woken: woken.has(write.runId) }),
+    );
+    if (resident.length === 0) return run(this.sql.commitEnds, [...ENDS.parameters(rows), ...outcomes]);
+    const parents = notWritten(woken, writes).map(wokenParentRow);
+    return run(this.sql.commitEndsWithParents, [
+      ...ENDS_AND_PARENTS.parameters([...rows, ...parents]),
+      ...outcomes,
+      workerId ?? null,
+    ]);
   }
 
   /** What a write does to other runs is done only when it was made under the current epoch. */
@@ -190,14 +198,17 @@ function onlyRecords(write: RunWrite): boolean {
   return write.move === null && saysNothingElse(write);
 }
 
-/** They end their runs, or only record outcomes; and whom an end would wake has been told of it, and is written here. */
-function endOrRecord(writes: readonly RunWrite[]): boolean {
-  const ids = new Set(writes.map(({ runId }) => runId));
+/** They end their runs, or only record outcomes. Parents that wait for such an end are here, and would park at most, which they are woken from. */
+function areEnds(
+  writes: readonly RunWrite[],
+  { woken, resident }: { woken: ReadonlySet<string>; resident: ReadonlySet<string> },
+): boolean {
   return writes.every((write) => {
-    const { move, parentId, toldParent } = write;
-    const isEnd = move?.to === 'completed' || move?.to === 'failed';
-    const wakesNobody = parentId === null || (toldParent && ids.has(parentId));
-    return onlyRecords(write) || (isEnd && saysNothingElse(write) && wakesNobody);
+    const { move, runId, parentId } = write;
+    if (!saysNothingElse(write)) return false;
+    if (move === null) return true;
+    if (woken.has(runId)) return move.to === 'waiting';
+    return (move.to === 'completed' || move.to === 'failed') && (parentId === null || resident.has(parentId));
   });
 }
 
@@ -206,30 +217,43 @@ function saysNothingElse({ children, state, attributes }: RunWrite): boolean {
   return children.length === 0 && state === undefined && attributes === null;
 }
 
-/** Of those that end: the parents that are not written themselves. */
-function parentsToWake(writes: readonly RunWrite[]): string[] {
-  const written = new Set(writes.map((write) => write.runId));
-  const mayWake = new Set<string>();
-  for (const { parentId, move } of writes)
-    if (parentId && move && move.to !== 'waiting' && !written.has(parentId)) mayWake.add(parentId);
-  return [...mayWake];
+/** Of those that end: the parents that have not been told of it, or have nothing to write upon it here. */
+function parentsToWake(writes: readonly RunWrite[]): Set<string> {
+  const written = new Set(writes.map(({ runId }) => runId));
+  const woken = new Set<string>();
+  for (const { parentId, move, toldParent } of writes)
+    if (parentId !== null && move && move.to !== 'waiting' && !(toldParent && written.has(parentId)))
+      woken.add(parentId);
+  return woken;
+}
+
+function notWritten(runIds: ReadonlySet<string>, writes: readonly RunWrite[]): string[] {
+  const written = new Set(writes.map(({ runId }) => runId));
+  return [...runIds].filter((id) => !written.has(id));
 }
 
 function toCommitResult(rows: readonly CommitRow[], writes: readonly RunWrite[]): CommitResult {
   const result: CommitResult = { runs: [], woken: [], children: [], cancelled: null, readyOn: [], at: 0 };
-  const told = new Map<string, CommittedRun>();
-  let owned = 0;
+  const runs = new Map<string, CommittedRun>();
+  const children = new Map<string, NewChild>();
+  let [owned, there] = [0, 0];
   for (const row of rows) {
     if (row.tag === 'all') {
       result.at = row.at!;
       owned = row.wakes!;
-    } else if (row.tag === 'own') told.set(row.id, committedFromRow(row));
+    } else if (row.tag === 'children') there = row.wakes!;
+    else if (row.tag === 'own') runs.set(row.id, committedFromRow(row));
     else if (row.tag === 'woken') result.woken.push(wokenFromRow(row as WokenRow));
-    else result.children.push({ id: row.id, status: row.status, deadline: row.deadline });
+    else children.set(row.id, { id: row.id, status: row.status, deadline: row.deadline });
   }
   for (const write of writes) {
-    const run = told.get(write.runId) ?? (owned === writes.length ? movedAsAsked(write) : undefined);
+    const run = runs.get(write.runId) ?? (owned === writes.length ? movedAsAsked(write) : undefined);
     if (run) result.runs.push(run);
+  }
+  const asked = writes.flatMap((write) => write.children);
+  for (const { id } of asked) {
+    const child = children.get(id) ?? (there === asked.length ? { id, status: 'pending', deadline: null } : undefined);
+    if (child) result.children.push(child);
   }
   return result;
 }

@@ -112,19 +112,32 @@ function outputOf({ move }: RunWrite): string | null {
   return move?.to === 'completed' ? move.output : null;
 }
 
-/** A write that ends its run, or only records outcomes: of wake-ups that it has not seen, a run has to be told while it goes on. */
-export function endToRow(write: RunWrite, resumes: boolean) {
-  const { move } = write;
+/**
+ * A write that ends its run, or after which it runs on: then it has to be told of wake-ups that it has not seen. What wakes it here it is
+ * told of anyway.
+ */
+export function endToRow(write: RunWrite, { resident, woken }: { resident: boolean; woken: boolean }) {
+  const { runId, epoch, writeNo, move, seenWakes, parentId } = write;
+  const isEnd = move !== null && move.to !== 'waiting';
   return {
-    id: write.runId,
-    epoch: write.epoch,
-    write_no: write.writeNo,
-    status: move?.to ?? 'running',
-    seen_wakes: move ? null : write.seenWakes,
+    id: runId,
+    epoch,
+    write_no: writeNo,
+    status: isEnd ? move.to : 'running',
+    seen_wakes: isEnd || woken ? null : seenWakes,
     output: outputOf(write),
     error: move && 'error' in move ? move.error : null,
-    told_parent: write.toldParent,
-    resumes,
+    awaited: parentId !== null,
+    resident,
+    woken,
+  };
+}
+
+/** A parent that is woken by the ends that are written with it, and writes nothing itself. */
+export function wokenParentRow(id: string) {
+  return {
+    ...{ id, epoch: null, write_no: null, status: 'running', seen_wakes: null, output: null, error: null },
+    ...{ awaited: false, resident: true, woken: true },
   };
 }
 

@@ -203,6 +203,126 @@ describe('the commits of a worker', () => {
     },
   );
 
+  it.each([
+    { happening: 'nothing', of: 'child', change: 'label = null', statements: { ends: 1, general: 0 } },
+    { happening: 'a pause of the parent', of: 'parent', change: 'paused = true', statements: { ends: 1, general: 0 } },
+    { happening: 'the end of its wait', of: 'child', change: 'awaited = false', statements: { ends: 1, general: 1 } },
+    { happening: 'a watch', of: 'child', change: 'watched = true', statements: { ends: 1, general: 1 } },
+  ])(
+    'of the end of a child whose parent is at work are one statement, which wakes the parent, or leaves that to the general one: $happening',
+    async ({ of, change, statements }) => {
+      const { commitEndsWithParents, commitWrites } = allStatements('orchestration');
+      const [child, own] = [new Barrier(), new Barrier()];
+      const Child = workflow('child', ({ ctx }) => ctx.step('work', () => child.pass().then(() => 20)));
+      const Parent = workflow('parent', ({ ctx, children }) =>
+        Promise.all([children.call(Child, undefined), ctx.step('own', () => own.pass().then(() => 1))]),
+      );
+      const app = await startApp({ database: opened.database, providers: [Parent, Child] });
+      const parent = await app.orchestrator.start(Parent, undefined);
+      await Promise.all([child.reached(), own.reached()]);
+      // By hand, so that its worker does not hear of it: it is the commit that has to find it.
+      await opened.sql.query(`update orchestration.run set ${change} where workflow = $1`, [of]);
+
+      const { byQuery } = await measure(opened.database, async () => {
+        child.open();
+        await until('the child has ended', async () => {
+          const { rows } = await opened.sql.query(
+            `select from orchestration.run where workflow = 'child' and status = 'completed'`,
+          );
+          return rows.length === 1;
+        });
+      });
+
+      const counts = { ends: byQuery.get(commitEndsWithParents.text), general: byQuery.get(commitWrites.text) ?? 0 };
+      expect(counts).toEqual(statements);
+      const { rows } = await opened.sql.query('select status, wakes, epoch from orchestration.run where id = $1', [
+        parent.id,
+      ]);
+      const isWoken = change !== 'awaited = false';
+      expect(rows).toEqual([{ status: 'running', wakes: isWoken ? 1 : 0, epoch: 1 }]);
+      if (!isWoken) await app.orchestrator.cancel(parent.id);
+      if (of === 'parent') await app.orchestrator.resume(parent.id);
+      own.open();
+      const result = await parent.result({ timeout: '5s' }).catch(() => 'cancelled');
+      expect(result).toEqual(isWoken ? [20, 1] : 'cancelled');
+    },
+  );
+
+  it('of the end of a child beside the park of its parent are one statement, and the parent runs on', async () => {
+    const { commitEndsWithParents, commitEnds, commitWrites } = allStatements('orchestration');
+    const [child, own] = [new Barrier(), new Barrier()];
+    const Child = workflow('child', ({ ctx }) => ctx.step('work', () => child.pass().then(() => 20)));
+    const Parent = workflow('parent', ({ ctx, children }) =>
+      Promise.all([ctx.step('own', () => own.pass().then(() => 1)), children.call(Child, undefined)]),
+    );
+    const app = await startApp({ database: opened.database, providers: [Parent, Child] });
+    const parent = await app.orchestrator.start(Parent, undefined);
+    await Promise.all([child.reached(), own.reached()]);
+    const { store } = await engineOf(app);
+    const commit = store.commit.bind(store);
+    const commits: unknown[] = [];
+    store.commit = async (writes, placement) => {
+      const result = await commit(writes, placement);
+      const moves = writes.map(({ workflow: name, move, outcomes }) => [name, move?.to, outcomes.length]);
+      commits.push({ moves, left: result.runs.map(({ status }) => status), woken: result.woken.length });
+      return result;
+    };
+
+    const { byQuery } = await measure(opened.database, async () => {
+      own.open();
+      child.open();
+      expect(await parent.result({ timeout: '5s' })).toEqual([1, 20]);
+    });
+
+    expect(commits).toEqual([
+      {
+        moves: [
+          ['parent', 'waiting', 1],
+          ['child', 'completed', 1],
+        ],
+        left: ['running', 'completed'],
+        woken: 1,
+      },
+      { moves: [['parent', 'completed', 1]], left: ['completed'], woken: 0 },
+    ]);
+    expect([commitEndsWithParents, commitEnds, commitWrites].map(({ text }) => byQuery.get(text) ?? 0)).toEqual([
+      1, 1, 0,
+    ]);
+    const { rows } = await opened.sql.query(
+      'select wakes, waiting_for as "waitingFor", wake_at as "wakeAt" from orchestration.run where id = $1',
+      [parent.id],
+    );
+    expect(rows).toEqual([{ wakes: 1, waitingFor: null, wakeAt: null }]);
+  });
+
+  it('of the end of a child whose parent is in another process go by the general statement, without a vain try', async () => {
+    const { commitEndsWithParents, commitEnds, commitWrites } = allStatements('orchestration');
+    const child = new Barrier();
+    const Child = workflow({ name: 'child', queue: 'there' }, ({ ctx }) => ctx.step('work', () => child.pass()));
+    const Parent = workflow('parent', ({ children }) => children.call(Child, undefined));
+    const app = await startApp({
+      database: opened.database,
+      providers: [Parent, Child],
+      options: { worker: { queues: ['default'] } },
+    });
+    await startApp({
+      database: opened.database,
+      providers: [Child],
+      options: { worker: { queues: ['there'] } },
+    });
+    const parent = await app.orchestrator.start(Parent, undefined);
+    await child.reached();
+    await until('the parent waits', async () => (await parent.status()) === 'waiting');
+
+    const { byQuery } = await measure(opened.database, async () => {
+      child.open();
+      await parent.result({ timeout: '5s' });
+    });
+    expect([commitEndsWithParents, commitEnds, commitWrites].map(({ text }) => byQuery.get(text) ?? 0)).toEqual([
+      0, 1, 1,
+    ]);
+  });
+
   it('a long result that a step has given as well is sent and kept once, and shown by both', async () => {
     const text = (length: number) => '¡"\\'.repeat(length / 4).padEnd(length, '.');
     const step = new Barrier();

@@ -1,7 +1,7 @@
 import type { Orchestrator } from '../../lib/index.js';
 import { toBeWokenRow } from '../../lib/store/rows.js';
 import { allStatements, type Statements } from '../../lib/store/statements/all.js';
-import { ENDS, OUTCOMES, RECORDERS, WRITES } from '../../lib/store/statements/commit.sql.js';
+import { ENDS, ENDS_AND_PARENTS, OUTCOMES, RECORDERS, WRITES } from '../../lib/store/statements/commit.sql.js';
 import { HEARTBEATS } from '../../lib/store/statements/heartbeat.sql.js';
 import { ASKED, CLOSED } from '../../lib/store/statements/input.sql.js';
 import { CHILDREN } from '../../lib/store/statements/new-runs.sql.js';
@@ -115,10 +115,11 @@ const schedule = {
 const written = [...WRITES.parameters([write, { ...write, id: running[1] }]), ...OUTCOMES.parameters([outcome])];
 
 const end = {
-  ...{ id: running[0], epoch: 1, write_no: 1, status: 'completed', output: '1', error: null },
-  ...{ seen_wakes: null, told_parent: false, resumes: false },
+  ...{ id: running[0], epoch: 1, write_no: 1, status: 'completed', output: '1', error: null, seen_wakes: null },
+  ...{ awaited: true, resident: false, woken: false },
 };
-const ends = [...ENDS.parameters([end, { ...end, id: running[1] }]), ...OUTCOMES.parameters([outcome])];
+const wokenParent = { ...end, id: parked, epoch: null, write_no: null, status: 'running', resident: true, woken: true };
+const endOutcome = OUTCOMES.parameters([outcome]);
 
 const BOUNDS: Record<Exclude<keyof Statements, 'countRuns'>, Bound> = {
   insertRuns: [[...NEW_RUNS.parameters([newRun, newRun]), worker, definitions, '100'], 60, 'run_ready'],
@@ -158,8 +159,12 @@ const BOUNDS: Record<Exclude<keyof Statements, 'countRuns'>, Bound> = {
     4 * WRITTEN,
     'run_pkey',
   ],
-  commitEnds: [ends, 4 * WRITTEN, 'run_pkey'],
-  commitEndsWithParents: [[...ends, worker], 4 * WRITTEN, 'run_pkey'],
+  commitEnds: [[...ENDS.parameters([end, { ...end, id: running[1] }]), ...endOutcome], 4 * WRITTEN, 'run_pkey'],
+  commitEndsWithParents: [
+    [...ENDS_AND_PARENTS.parameters([end, wokenParent]), ...endOutcome, worker],
+    4 * WRITTEN,
+    'run_pkey',
+  ],
   commitWrites: [[...written, worker, [parked]], 4 * WRITTEN, 'run_pkey'],
   commitWithChildren: [
     [...written, worker, [parked], ...CHILDREN.parameters([child]), definitions],

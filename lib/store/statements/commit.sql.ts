@@ -26,11 +26,17 @@ export const WRITES = new RowSet(
 /** Writes that leave their runs' rows as they are. */
 export const RECORDERS = new RowSet({ id: 'uuid', epoch: 'int', seen_wakes: 'int' });
 
-/**
- * Writes that end their runs, with `resumes` parents that are parked here and have been told of such an end; and with the status
- * 'running' writes that only record outcomes.
- */
+/** Writes that end their runs; and with the status 'running' writes that only record outcomes. */
 export const ENDS = new RowSet(
+  { id: 'uuid', epoch: 'int', write_no: 'int', status: 'text', seen_wakes: 'int', output: 'text', error: 'text' },
+  { kept: ['output', 'error'], usual: { status: 'completed' } },
+);
+
+/**
+ * The same, with ends that parents are waiting for (`awaited`), and these parents: they have been told of such an end, and write
+ * upon it; or they are `woken`, and with `epoch` null they write nothing themselves. `resident`: their code is here.
+ */
+export const ENDS_AND_PARENTS = new RowSet(
   {
     id: 'uuid',
     epoch: 'int',
@@ -39,10 +45,11 @@ export const ENDS = new RowSet(
     seen_wakes: 'int',
     output: 'text',
     error: 'text',
-    told_parent: 'bool',
-    resumes: 'bool',
+    awaited: 'bool',
+    resident: 'bool',
+    woken: 'bool',
   },
-  { kept: ['output', 'error'], usual: { status: 'completed', told_parent: false, resumes: false } },
+  { kept: ['output', 'error'], usual: { status: 'completed', awaited: true, resident: false, woken: false } },
 );
 
 /** What most outcomes are: those of steps that the workflow's own code calls, and that succeed at once. */
@@ -143,70 +150,104 @@ where was_woken
   or watched
   or cancel_requested_at is not null`;
 
-/** What has to hold beside for parents that go on in the slots of their children: see `may_resume` of {@link groupCommit}. */
-interface ToldParents {
-  alive: string;
-  mayWrite: string;
-  areFree: string;
-}
+/** What becomes of the row of a run that ends, or goes on after it was parked. */
+const asEnded = (rows: typeof ENDS | typeof ENDS_AND_PARENTS) => `status = w.status,
+    wake_at = null,
+    waiting_for = null,
+    write_no = coalesce(w.write_no, r.write_no),
+    output = ${rows.keptAt('output', 'w', 1)},
+    error = ${rows.keptAt('error', 'w', 1)},
+    worker_id = case when w.status = 'running' then r.worker_id end,
+    finished_at = case when w.status <> 'running' then @schema.engine_now() end`;
 
-const endsWorker = `$${1 + ENDS.width + OUTCOMES.width}`;
-
-const NO_PARENTS: ToldParents = { alive: '', mayWrite: '', areFree: '' };
-
-const TOLD_PARENTS: ToldParents = {
-  alive: `${aliveWorker(endsWorker, 'true')},`,
-  mayWrite: ` or (w.resumes and r.status = 'waiting' and r.worker_id = ${endsWorker}::uuid and not r.paused)`,
-  areFree: `
-    and exists (select from alive)
-    and not exists (select from locked where resumes and queue in (${GATED_QUEUES}))`,
-};
+/** The run is still as its writer knows it. */
+const CURRENT = 'r.epoch = w.epoch and r.write_no < w.write_no and r.cancel_requested_at is null';
 
 /**
  * The group commit of writes that end their runs, or end some and record outcomes of others, when nothing has happened to any of these
  * that concerns anybody else: all of them, or none. Most commits of short runs are like that, and PostgreSQL prepares each part of a
  * statement at each execution, used or not. Not to be repeated: see {@link OF_ALL}. Locks as {@link groupCommit}, which decides in all
- * other cases. Wakes nobody: each parent of an end has a write here.
- * Takes: ENDS, OUTCOMES, with parents among them the worker id. Returns: as that, 'all'; no row when it has done nothing.
+ * other cases.
+ * Takes: ENDS, OUTCOMES. Returns: as that, 'all'; no row when it has done nothing.
  */
-const commitEnds = (parents: ToldParents) => `
+const commitEnds = `
 with locked as materialized (
-  select w.*, r.queue
+  select w.*
   from ${ENDS.unnest('w', 1)}
   join @schema.run r on r.id = w.id
-  where r.epoch = w.epoch
-    and r.write_no < w.write_no
-    and (r.status = 'running'${parents.mayWrite})
-    and r.cancel_requested_at is null
-    and not r.watched
+  where ${CURRENT}
+    and r.status = 'running'
     and r.wakes = coalesce(w.seen_wakes, r.wakes)
-    and (w.told_parent or not r.awaited or w.status = 'running')
+    and (w.status = 'running' or not (r.watched or r.awaited))
   order by r.id
   for no key update of r
-),${parents.alive}
+),
 plain as materialized (
   select count(*)::int as writes
   from locked
-  having count(*) = cardinality($1::uuid[])${parents.areFree}
+  having count(*) = cardinality($1::uuid[])
 ),
 ${recorded(1 + ENDS.width, OF_ALL)},
 ended as (
   update @schema.run r
-  set status = w.status,
-    wake_at = null,
-    waiting_for = null,
-    write_no = w.write_no,
-    output = ${ENDS.keptAt('output', 'w', 1)},
-    error = ${ENDS.keptAt('error', 'w', 1)},
-    worker_id = case when w.status = 'running' then r.worker_id end,
-    finished_at = case when w.status <> 'running' then @schema.engine_now() end
+  set ${asEnded(ENDS)}
   from locked w
   where r.id = w.id
-    and (w.status <> 'running' or w.resumes)
+    and w.status <> 'running'
     and exists (select from plain)
 )
 select 'all' as tag, writes as wakes, extract(epoch from @schema.engine_now())::float8 * 1000 as at
 from plain`;
+
+const endsWorker = `$${1 + ENDS_AND_PARENTS.width + OUTCOMES.width}`;
+
+/**
+ * The same, of children whose parents are here, and go on, or are running anyway: see `may_resume` and `wake` of {@link groupCommit}. A
+ * parent that would park here is woken before it does.
+ * Takes: ENDS_AND_PARENTS, OUTCOMES, worker id. Returns: as the general one, 'all', 'own' and 'woken'; no row when it has done nothing.
+ */
+const commitEndsWithParents = `
+with locked as materialized (
+  select w.*, r.queue, r.status = 'waiting' as is_parked
+  from ${ENDS_AND_PARENTS.unnest('w', 1)}
+  join @schema.run r on r.id = w.id
+  where (w.epoch is null or (${CURRENT}))
+    and (r.status = 'running' or (r.status = 'waiting' and w.resident and r.worker_id = ${endsWorker}::uuid and not r.paused))
+    and r.wakes = coalesce(w.seen_wakes, r.wakes)
+    and (w.status = 'running' or (r.awaited = w.awaited and not r.watched))
+  order by r.id
+  for no key update of r
+),${aliveWorker(endsWorker, 'true')},
+plain as materialized (
+  select count(epoch)::int as writes
+  from locked
+  having count(*) = cardinality($1::uuid[])
+    and not exists (select from locked where is_parked and (queue in (${GATED_QUEUES}) or not exists (select from alive)))
+),
+${recorded(1 + ENDS_AND_PARENTS.width, OF_ALL)},
+changed as (
+  update @schema.run r
+  set ${asEnded(ENDS_AND_PARENTS)},
+    wakes = r.wakes + w.woken::int
+  from locked w
+  where r.id = w.id
+    and (w.status <> 'running' or w.is_parked or w.woken)
+    and exists (select from plain)
+  returning r.id, r.epoch, r.wakes, r.queue, r.worker_id, w.woken, w.epoch is not null as writes
+)
+select 'all' as tag, null::uuid as id, null as status, writes as wakes, null::int as epoch, null as queue, null::uuid as worker_id,
+  null::bool as watched, null::float8 as cancel_requested_at, null as cancel_reason,
+  extract(epoch from @schema.engine_now())::float8 * 1000 as at
+from plain
+union all
+select 'own', id, 'running', wakes, null, null, null, false, null, null, null
+from changed
+where woken
+  and writes
+union all
+select 'woken', id, 'running', wakes, epoch, queue, worker_id, null, null, null, null
+from changed
+where woken`;
 
 /**
  * Group commit: the writes of many runs as one statement. Most make no children, and are spared the parts for those.
@@ -230,10 +271,10 @@ from plain`;
  * nested loops over two sets of hundreds would take longer than all the rest.
  *
  * Takes: WRITES, OUTCOMES, CHILDREN, worker id, definitions, resident runs (see Placement).
- * Returns a row that counts the owned writes ('all'), one for each woken run ('woken') and each child that is there ('child'), and
- * one for each owned write of which there is something to say ('own'): its run is being cancelled, or watched, or was
- * woken, or did not move as asked. Of the others their number says enough, so that the reply to hundreds is a few rows; only
- * when some writes are not owned are all that are listed.
+ * Returns a row that counts the owned writes ('all'), one that counts the children that are there ('children'), one for each woken run
+ * ('woken'), and one for each owned write of which there is something to say ('own': its run is being cancelled, or watched, or was
+ * woken, or did not move as asked) and each such child ('child': it is not pending). Of the others their number says enough, so that the
+ * reply to thousands is a few rows; only when some writes are not owned, or some children not there, are all that are listed.
  */
 const groupCommit = (children: NewChildren) => `
 with locked as (
@@ -326,7 +367,7 @@ watcher as (
   select woken.*
   from (select id from wake where id <> all($1::uuid[]) order by id) other
   cross join lateral @schema.wake_run(other.id) woken
-)
+)${children.there}
 select 'all' as tag, null::uuid as id, null as status, count(*)::int as wakes, null::int as epoch, null as queue, null::uuid as worker_id,
   null::bool as watched, null::float8 as cancel_requested_at, null as cancel_reason, null::float8 as deadline,
   extract(epoch from @schema.engine_now())::float8 * 1000 as at
@@ -355,10 +396,11 @@ interface NewChildren {
   /** The beginning of a condition. */
   needWorker: string;
   made: string;
+  there: string;
   rows: string;
 }
 
-const NO_CHILDREN: NewChildren = { asked: '', needWorker: '', made: '', rows: '' };
+const NO_CHILDREN: NewChildren = { asked: '', needWorker: '', made: '', there: '', rows: '' };
 
 const CHILDREN_OF_WRITES: NewChildren = {
   asked: `
@@ -376,14 +418,24 @@ placed_child as (
 ),
 child as (${insertChildren(workerId)}
 ),`,
+  there: `,
+there as (
+  select id, status, deadline
+  from child
+  union all
+  select id, status, deadline
+  from @schema.run
+  where id = any((select ${childIds}::uuid[])::uuid[])
+)`,
   rows: `
 union all
-select 'child', id, status, null, null, null, null, null, null, null, extract(epoch from deadline)::float8 * 1000, null
-from child
+select 'children', null, null, count(*)::int, null, null, null, null, null, null, null, null
+from there
 union all
-select 'child', r.id, r.status, null, null, null, null, null, null, null, extract(epoch from r.deadline)::float8 * 1000, null
-from @schema.run r
-where r.id = any((select ${childIds}::uuid[])::uuid[])`,
+select 'child', id, status, null, null, null, null, null, null, null, extract(epoch from deadline)::float8 * 1000, null
+from there
+where status <> 'pending'
+  or (select count(*) from there) <> cardinality(${childIds}::uuid[])`,
 };
 
 /**
@@ -462,8 +514,8 @@ where parent_id = $1::uuid
 
 export const commitStatements = {
   commitOutcomes,
-  commitEnds: commitEnds(NO_PARENTS),
-  commitEndsWithParents: commitEnds(TOLD_PARENTS),
+  commitEnds,
+  commitEndsWithParents,
   commitWrites: groupCommit(NO_CHILDREN),
   commitWithChildren: groupCommit(CHILDREN_OF_WRITES),
   awaitChildren,
