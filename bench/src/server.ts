@@ -4,6 +4,7 @@ import { pause } from './load.js';
 
 const PREFIX = 'orchestration_bench_';
 const TICKS_PER_SECOND = 100;
+const INSUFFICIENT_PRIVILEGE = '42501';
 
 /** What a database has done so far. */
 export interface Counters {
@@ -45,6 +46,13 @@ export class Server {
 
   async drop(url: string): Promise<void> {
     await this.admin.query(`drop database if exists "${nameIn(url)}" with (force)`);
+  }
+
+  /** Has all written out that is still to be, so that nobody pays for what was done before. Where the user may not ask for that, nothing. */
+  async settle(): Promise<void> {
+    await this.admin.query('checkpoint').catch((error: { code?: string }) => {
+      if (error.code !== INSUFFICIENT_PRIVILEGE) throw error;
+    });
   }
 
   /** Waits until nobody is connected: backends report their commits now and then, and when they end. */

@@ -6,7 +6,7 @@ import { GroupCommit } from './group-commit.js';
 import { floorStatements } from './floor.sql.js';
 
 export const settings =
-  'pg alone: the same rows in the same tables, in as many commits, by multi-row statements; no engine, no fencing, no replay, no Nest, no TypeORM.';
+  'pg alone: the same rows in the same tables, in no more commits, by multi-row statements; no engine, no fencing, no replay, no Nest, no TypeORM.';
 
 /** The least that can be done to leave the rows that the engine leaves. It may lose races and crashes; what it costs is the floor. */
 export async function open(url: string): Promise<System> {
