@@ -48,11 +48,17 @@ export class Server {
     await this.admin.query(`drop database if exists "${nameIn(url)}" with (force)`);
   }
 
-  /** Has all written out that is still to be, so that nobody pays for what was done before. Where the user may not ask for that, nothing. */
-  async settle(): Promise<void> {
-    await this.admin.query('checkpoint').catch((error: { code?: string }) => {
-      if (error.code !== INSUFFICIENT_PRIVILEGE) throw error;
-    });
+  /**
+   * Does at once what PostgreSQL would do some time later, so that nobody pays for what was done before: vacuums a database, and has all
+   * written out, if the user may ask for that.
+   */
+  async settle(url: string): Promise<void> {
+    await onDatabase(url, (client) => client.query('vacuum (analyze)'));
+    try {
+      await this.admin.query('checkpoint');
+    } catch (error) {
+      if ((error as { code?: string }).code !== INSUFFICIENT_PRIVILEGE) throw error;
+    }
   }
 
   /** Waits until nobody is connected: backends report their commits now and then, and when they end. */

@@ -52,7 +52,7 @@ class Session implements Visit {
       const { operations, lacks } = await this.host();
       const lacking = scenario.needs.find((operation) => !operations.includes(operation));
       if (lacking) return findings.missing(scenario, lacks[lacking] ?? `no ${lacking}`);
-      await this.server.settle();
+      await this.server.settle(this.url);
       await scenario.measure(this);
     } catch (error) {
       findings.failed(scenario, error instanceof Error ? error.message : String(error));

@@ -1,6 +1,7 @@
 import * as devalue from 'devalue';
 import { types } from 'node:util';
 import { PayloadError, UnreadablePayloadError } from './errors.js';
+import { LongTexts } from './long-texts.js';
 import type { PayloadCodec } from './payload-codec.js';
 import { reviveError, toStoredError, type StoredError } from './stored-error.js';
 
@@ -22,13 +23,9 @@ const UNTOLD = JSON.stringify({
 /** How paths in messages begin. */
 const ROOT = 'value';
 
-/** From so many characters on, encoding a text takes longer than looking whether it is the one that was encoded last. */
-const LONG_TEXT = 1_024;
-
 /** Turns values into what the database stores, and back. Bounded by `maxBytes`, which counts what the codec is given. */
 export class PayloadSerializer {
-  /** What a step returns is mostly given to the code in the same moment, and returned by that as well. A text cannot change meanwhile. */
-  private lastText: { value: string; stored: string } | undefined;
+  private readonly longTexts = new LongTexts();
 
   constructor(
     private readonly maxBytes: number,
@@ -38,7 +35,8 @@ export class PayloadSerializer {
   /** The stored text of a value. Throws {@link PayloadError} naming `what`, the path and the problem. */
   encode(value: unknown, what: string): string | null {
     if (value === undefined) return null;
-    if (this.lastText && value === this.lastText.value) return this.lastText.stored;
+    const known = this.longTexts.storedOf(value);
+    if (known !== undefined) return known;
     const text = toText(value, what);
     const bytes = Buffer.byteLength(text);
     if (bytes > this.maxBytes) {
@@ -47,7 +45,7 @@ export class PayloadSerializer {
       });
     }
     if (this.codec) return this.coded(text, what);
-    if (typeof value === 'string' && value.length >= LONG_TEXT) this.lastText = { value, stored: text };
+    this.longTexts.add(value, text);
     return text;
   }
 
@@ -81,7 +79,8 @@ export class PayloadSerializer {
   /** The value of a stored text. Throws {@link UnreadablePayloadError}. */
   decode(text: string | null): unknown {
     if (text === null) return undefined;
-    if (this.lastText && text === this.lastText.stored) return this.lastText.value;
+    const known = this.longTexts.valueOf(text);
+    if (known !== undefined) return known;
     try {
       const plain = isCoded(text) ? this.decoded(text.slice(CODED.length)) : text;
       return fromText(plain);
