@@ -12,7 +12,7 @@ import {
   childToRow,
   endToRow,
   outcomesToRows,
-  recorderToRow,
+  recordersToRows,
   toBeWokenRow,
   wokenFromRow,
   wokenParentRow,
@@ -102,7 +102,7 @@ export class Commits {
     outcomes: readonly unknown[],
   ): Promise<CommitRow[]> {
     if (writes.every(onlyRecords))
-      return run(this.sql.commitOutcomes, [...RECORDERS.parameters(writes.map(recorderToRow)), ...outcomes]);
+      return run(this.sql.commitOutcomes, [...RECORDERS.parameters(recordersToRows(writes)), ...outcomes]);
     const woken = parentsToWake(writes);
     if (!areEnds(writes, { woken, resident: new Set(placement.resident) })) return [];
     if (this.endsToPass > 0) {
