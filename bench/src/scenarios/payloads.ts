@@ -16,6 +16,7 @@ export const payloads: Scenario = {
     const { warmMs, measureMs } = visit.sizes;
     const host = await visit.host();
     for (const { name, bytes, inFlight } of SIZES) {
+      await visit.server.settle(visit.url);
       const { perSecond } = await host.steady('payload', { args: [bytes], inFlight, warmMs: warmMs / 2, measureMs });
       visit.record(`I.${name}MBPerSecond`, (perSecond * bytes) / 1e6);
     }
