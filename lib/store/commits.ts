@@ -125,7 +125,7 @@ export class Commits {
     );
     if (resident.length === 0) return run(this.sql.commitEnds, [...ENDS.parameters(rows), ...outcomes]);
     const parents = notWritten(woken, writes).map(wokenParentRow);
-    return run(this.sql.commitEndsWithParents, [
+    return run(woken.size ? this.sql.commitEndsWakingParents : this.sql.commitEndsWithParents, [
       ...ENDS_AND_PARENTS.parameters([...rows, ...parents]),
       ...outcomes,
       workerId ?? null,

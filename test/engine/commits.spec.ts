@@ -211,7 +211,7 @@ describe('the commits of a worker', () => {
   ])(
     'of the end of a child whose parent is at work are one statement, which wakes the parent, or leaves that to the general one: $happening',
     async ({ of, change, statements }) => {
-      const { commitEndsWithParents, commitWrites } = allStatements('orchestration');
+      const { commitEndsWakingParents, commitWrites } = allStatements('orchestration');
       const [child, own] = [new Barrier(), new Barrier()];
       const Child = workflow('child', ({ ctx }) => ctx.step('work', () => child.pass().then(() => 20)));
       const Parent = workflow('parent', ({ ctx, children }) =>
@@ -233,7 +233,7 @@ describe('the commits of a worker', () => {
         });
       });
 
-      const counts = { ends: byQuery.get(commitEndsWithParents.text), general: byQuery.get(commitWrites.text) ?? 0 };
+      const counts = { ends: byQuery.get(commitEndsWakingParents.text), general: byQuery.get(commitWrites.text) ?? 0 };
       expect(counts).toEqual(statements);
       const { rows } = await opened.sql.query('select status, wakes, epoch from orchestration.run where id = $1', [
         parent.id,
@@ -249,7 +249,7 @@ describe('the commits of a worker', () => {
   );
 
   it('of the end of a child beside the park of its parent are one statement, and the parent runs on', async () => {
-    const { commitEndsWithParents, commitEnds, commitWrites } = allStatements('orchestration');
+    const { commitEndsWakingParents, commitEnds, commitWrites } = allStatements('orchestration');
     const [child, own] = [new Barrier(), new Barrier()];
     const Child = workflow('child', ({ ctx }) => ctx.step('work', () => child.pass().then(() => 20)));
     const Parent = workflow('parent', ({ ctx, children }) =>
@@ -285,7 +285,7 @@ describe('the commits of a worker', () => {
       },
       { moves: [['parent', 'completed', 1]], left: ['completed'], woken: 0 },
     ]);
-    expect([commitEndsWithParents, commitEnds, commitWrites].map(({ text }) => byQuery.get(text) ?? 0)).toEqual([
+    expect([commitEndsWakingParents, commitEnds, commitWrites].map(({ text }) => byQuery.get(text) ?? 0)).toEqual([
       1, 1, 0,
     ]);
     const { rows } = await opened.sql.query(
@@ -296,7 +296,7 @@ describe('the commits of a worker', () => {
   });
 
   it('of the end of a child whose parent is in another process go by the general statement, without a vain try', async () => {
-    const { commitEndsWithParents, commitEnds, commitWrites } = allStatements('orchestration');
+    const { commitEndsWakingParents, commitEnds, commitWrites } = allStatements('orchestration');
     const child = new Barrier();
     const Child = workflow({ name: 'child', queue: 'there' }, ({ ctx }) => ctx.step('work', () => child.pass()));
     const Parent = workflow('parent', ({ children }) => children.call(Child, undefined));
@@ -318,7 +318,7 @@ describe('the commits of a worker', () => {
       child.open();
       await parent.result({ timeout: '5s' });
     });
-    expect([commitEndsWithParents, commitEnds, commitWrites].map(({ text }) => byQuery.get(text) ?? 0)).toEqual([
+    expect([commitEndsWakingParents, commitEnds, commitWrites].map(({ text }) => byQuery.get(text) ?? 0)).toEqual([
       0, 1, 1,
     ]);
   });

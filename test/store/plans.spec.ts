@@ -120,6 +120,7 @@ const end = {
 };
 const wokenParent = { ...end, id: parked, epoch: null, write_no: null, status: 'running', resident: true, woken: true };
 const endOutcome = OUTCOMES.parameters([outcome]);
+const endOfChild = [...ENDS_AND_PARENTS.parameters([end, wokenParent]), ...endOutcome, worker];
 
 const BOUNDS: Record<Exclude<keyof Statements, 'countRuns'>, Bound> = {
   insertRuns: [[...NEW_RUNS.parameters([newRun, newRun]), worker, definitions, '100'], 60, 'run_ready'],
@@ -160,11 +161,8 @@ const BOUNDS: Record<Exclude<keyof Statements, 'countRuns'>, Bound> = {
     'run_pkey',
   ],
   commitEnds: [[...ENDS.parameters([end, { ...end, id: running[1] }]), ...endOutcome], 4 * WRITTEN, 'run_pkey'],
-  commitEndsWithParents: [
-    [...ENDS_AND_PARENTS.parameters([end, wokenParent]), ...endOutcome, worker],
-    4 * WRITTEN,
-    'run_pkey',
-  ],
+  commitEndsWithParents: [endOfChild, 4 * WRITTEN, 'run_pkey'],
+  commitEndsWakingParents: [endOfChild, 4 * WRITTEN, 'run_pkey'],
   commitWrites: [[...written, worker, [parked]], 4 * WRITTEN, 'run_pkey'],
   commitWithChildren: [
     [...written, worker, [parked], ...CHILDREN.parameters([child]), definitions],

@@ -206,7 +206,7 @@ const endsWorker = `$${1 + ENDS_AND_PARENTS.width + OUTCOMES.width}`;
  * parent that would park here is woken before it does.
  * Takes: ENDS_AND_PARENTS, OUTCOMES, worker id. Returns: as the general one, 'all', 'own' and 'woken'; no row when it has done nothing.
  */
-const commitEndsWithParents = `
+const commitEndsWithParents = ({ wakes, returning, rows }: WokenParents) => `
 with locked as materialized (
   select w.*, r.queue, r.status = 'waiting' as is_parked
   from ${ENDS_AND_PARENTS.unnest('w', 1)}
@@ -227,18 +227,32 @@ plain as materialized (
 ${recorded(1 + ENDS_AND_PARENTS.width, OF_ALL)},
 changed as (
   update @schema.run r
-  set ${asEnded(ENDS_AND_PARENTS)},
-    wakes = r.wakes + w.woken::int
+  set ${asEnded(ENDS_AND_PARENTS)}${wakes}
   from locked w
   where r.id = w.id
     and (w.status <> 'running' or w.is_parked or w.woken)
-    and exists (select from plain)
-  returning r.id, r.epoch, r.wakes, r.queue, r.worker_id, w.woken, w.epoch is not null as writes
+    and exists (select from plain)${returning}
 )
 select 'all' as tag, null::uuid as id, null as status, writes as wakes, null::int as epoch, null as queue, null::uuid as worker_id,
   null::bool as watched, null::float8 as cancel_requested_at, null as cancel_reason,
   extract(epoch from @schema.engine_now())::float8 * 1000 as at
-from plain
+from plain${rows}`;
+
+/** The parts for parents that are woken: those that have been told of the ends are not, and PostgreSQL starts each part of a statement. */
+interface WokenParents {
+  wakes: string;
+  returning: string;
+  rows: string;
+}
+
+const NO_WOKEN_PARENTS: WokenParents = { wakes: '', returning: '', rows: '' };
+
+const WOKEN_PARENTS: WokenParents = {
+  wakes: `,
+    wakes = r.wakes + w.woken::int`,
+  returning: `
+  returning r.id, r.epoch, r.wakes, r.queue, r.worker_id, w.woken, w.epoch is not null as writes`,
+  rows: `
 union all
 select 'own', id, 'running', wakes, null, null, null, false, null, null, null
 from changed
@@ -247,7 +261,8 @@ where woken
 union all
 select 'woken', id, 'running', wakes, epoch, queue, worker_id, null, null, null, null
 from changed
-where woken`;
+where woken`,
+};
 
 /**
  * Group commit: the writes of many runs as one statement. Most make no children, and are spared the parts for those.
@@ -515,7 +530,8 @@ where parent_id = $1::uuid
 export const commitStatements = {
   commitOutcomes,
   commitEnds,
-  commitEndsWithParents,
+  commitEndsWithParents: commitEndsWithParents(NO_WOKEN_PARENTS),
+  commitEndsWakingParents: commitEndsWithParents(WOKEN_PARENTS),
   commitWrites: groupCommit(NO_CHILDREN),
   commitWithChildren: groupCommit(CHILDREN_OF_WRITES),
   awaitChildren,
