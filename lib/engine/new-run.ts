@@ -77,6 +77,8 @@ export interface StartResult {
   /** False when the key found an existing run. */
   started: boolean;
   status: RunStatus;
+  /** It was given to the worker that starts it, which has not begun it yet. */
+  begins: boolean;
   inputDigest: string;
   /** The database's time of the start. */
   at: number;
@@ -88,8 +90,9 @@ export interface StartResult {
 /** A child that was inserted. */
 export interface NewChild {
   id: string;
-  status: RunStatus;
-  /** Of one that begins here. */
+  /** It was given to the worker that starts it. */
+  begins: boolean;
+  /** Of one that begins. */
   deadline: number | null;
 }
 

@@ -23,6 +23,9 @@ interface PlacementsParts {
   ready(run: NewRun): void;
 }
 
+/** What matters here of what became of a start. */
+type Begun = Pick<StartResult, 'started' | 'begins' | 'at' | 'deadline' | 'opened'>;
+
 /**
  * What a worker takes on itself of the runs that are started here, so that they need not be claimed.
  * Invariant: a run that is marked as eager has a slot reserved, until `takeOn` is told what became of it.
@@ -57,15 +60,15 @@ export class Placements {
   }
 
   /** Begins those of the reserved runs that the database gave to this worker. */
-  takeOn(runs: readonly NewRun[], statusOf: (run: NewRun) => StartResult | undefined): void {
+  takeOn(runs: readonly NewRun[], resultOf: (run: NewRun) => Begun | undefined): void {
     for (const run of runs) {
-      const result = statusOf(run);
+      const result = resultOf(run);
       if (run.eager) this.releaseSlotOf(run);
       const opening = this.parts.openings.take(run.id);
       if (opening) this.takeOnOpening(opening, result);
       // One whose reply was late may have been claimed, and be here already.
       if (!result?.started || result.opened || this.parts.runs.find(run.id)) continue;
-      if (result.status === 'running' && run.eager) this.parts.takeOn(new StartedRun(run, result));
+      if (result.begins && run.eager) this.parts.takeOn(new StartedRun(run, result));
       else if (run.delayMs !== null || run.startAt !== null) this.parts.dueAt(result.at + (run.delayMs ?? 0));
       else this.parts.ready(run);
     }
@@ -88,12 +91,12 @@ export class Placements {
   private takeOnMade(children: readonly NewRun[], made: ReadonlyMap<string, NewChild>, at: number): void {
     this.takeOn(children, (child) => {
       const row = made.get(child.id);
-      return row && { ...row, started: true, inputDigest: child.inputDigest, at };
+      return row && { ...row, started: true, at };
     });
   }
 
   /** Of a run that was to be committed with its opening. */
-  private takeOnOpening(opening: MadeOpening, result: StartResult | undefined): void {
+  private takeOnOpening(opening: MadeOpening, result: Begun | undefined): void {
     const { opened, at } = result ?? {};
     this.parts.runs.leave(-1);
     if (opened && this.parts.takesRuns()) this.parts.takeOnOpened(opening, at!);

@@ -26,7 +26,7 @@ import type { TypeOrmInputStore } from './typeorm-input-store.js';
 
 /** What a row of the reply is about: all writes, one of them that has something to tell, a run that they woke, all new children, one of them. */
 interface CommitRow {
-  tag: 'all' | 'own' | 'woken' | 'children' | 'child';
+  tag: 'all' | 'own' | 'woken' | 'children' | 'begun' | 'child';
   id: string;
   status: RunStatus;
   wakes: number | null;
@@ -244,7 +244,7 @@ function toCommitResult(rows: readonly CommitRow[], writes: readonly RunWrite[])
     } else if (row.tag === 'children') there = row.wakes!;
     else if (row.tag === 'own') runs.set(row.id, committedFromRow(row));
     else if (row.tag === 'woken') result.woken.push(wokenFromRow(row as WokenRow));
-    else children.set(row.id, { id: row.id, status: row.status, deadline: row.deadline });
+    else children.set(row.id, { id: row.id, begins: row.tag === 'begun', deadline: row.deadline });
   }
   for (const write of writes) {
     const run = runs.get(write.runId) ?? (owned === writes.length ? movedAsAsked(write) : undefined);
@@ -252,7 +252,7 @@ function toCommitResult(rows: readonly CommitRow[], writes: readonly RunWrite[])
   }
   const asked = writes.flatMap((write) => write.children);
   for (const { id } of asked) {
-    const child = children.get(id) ?? (there === asked.length ? { id, status: 'pending', deadline: null } : undefined);
+    const child = children.get(id) ?? (there === asked.length ? { id, begins: false, deadline: null } : undefined);
     if (child) result.children.push(child);
   }
   return result;

@@ -87,6 +87,6 @@ export class KeyedStarts {
       newRun.trace,
     ]);
     const { id, status, input_digest: inputDigest, deadline, at } = row!;
-    return { id, status, inputDigest, deadline, at, started: false };
+    return { id, status, inputDigest, deadline, at, started: false, begins: false };
   }
 }

@@ -3,6 +3,7 @@ import type { RunStatus } from '../engine/run.js';
 import { fromSqlText, type PayloadSerializer, toSqlText } from '../engine/serialization.js';
 import {
   beginsWithStart,
+  type NewChild,
   type NewRun,
   NOBODY,
   type Opening,
@@ -42,6 +43,7 @@ interface StartedRow {
 
 interface FoundRow extends StartedRow {
   position: number;
+  begins: boolean;
   input_digest: string;
 }
 
@@ -186,20 +188,28 @@ export class Starts {
     }
   }
 
-  private toFound({ id, status, input_digest, deadline, at }: FoundRow, newRun: NewRun): StartResult {
+  private toFound({ id, status, begins, input_digest, deadline, at }: FoundRow, newRun: NewRun): StartResult {
     const isSameInput = this.serializer.isDigest(input_digest, newRun.inputDigest);
     const inputDigest = isSameInput ? newRun.inputDigest : input_digest;
-    return { id, started: id === newRun.id, status, inputDigest, at, deadline };
+    return { id, started: id === newRun.id, status, begins, inputDigest, at, deadline };
   }
 }
 
 function toStarted({ id, status, deadline, at }: StartedRow, { inputDigest }: NewRun): StartResult {
-  return { id, started: true, status, inputDigest, at, deadline };
+  return { id, started: true, status, begins: status === 'running', inputDigest, at, deadline };
 }
 
 /** What became of the children of an opening, if that was kept: then its run waits. */
-function openedWith(opening: Opening | undefined, status: RunStatus, rows: ReadonlyMap<string, StartedRow>) {
-  return status === 'waiting' ? opening?.children.flatMap(({ id }) => rows.get(id) ?? []) : undefined;
+function openedWith(
+  opening: Opening | undefined,
+  status: RunStatus,
+  rows: ReadonlyMap<string, StartedRow>,
+): NewChild[] | undefined {
+  if (status !== 'waiting') return undefined;
+  return opening?.children.flatMap(({ id }) => {
+    const row = rows.get(id);
+    return row ? { id, begins: row.status === 'running', deadline: row.deadline } : [];
+  });
 }
 
 function refuseThoseThatAreGone(runs: readonly NewRun[], results: readonly (StartResult | undefined)[]): void {

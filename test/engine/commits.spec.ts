@@ -465,8 +465,70 @@ describe('what an earlier call has kept, of which its caller never heard', () =>
     const placement = { ...NOBODY, workerId: (await workerOf(app)).id, definitions: ['quick@1'] };
     const again = await store.start([{ ...started[0]!, eager: true }], placement, true);
 
-    expect(again).toMatchObject([{ id: run.id, status: 'completed' }]);
+    expect(again).toMatchObject([{ id: run.id, status: 'completed', begins: false }]);
   });
+
+  it.each([
+    { meanwhile: 'nothing', change: 'label = null', begins: true },
+    { meanwhile: 'a claim, by whichever worker', change: "started_at = now() + interval '1 ms'", begins: false },
+    { meanwhile: 'a takeover', change: 'epoch = 2', begins: false },
+    { meanwhile: 'its end', change: "status = 'completed', worker_id = null, finished_at = now()", begins: false },
+  ])('is begun by its start only if it still waits for that: meanwhile $meanwhile', async ({ change, begins }) => {
+    const body = new Barrier();
+    const Held = workflow('held', ({ ctx }) => ctx.step('work', () => body.pass()));
+    const app = await startApp({ database: opened.database, providers: [Held] });
+    const { store } = await engineOf(app);
+    const { start } = store;
+    const begun: boolean[] = [];
+    jest.spyOn(store, 'start').mockImplementation(async (runs, placement, together) => {
+      await start.call(store, runs, placement, together);
+      await opened.sql.query(`update orchestration.run set ${change}`);
+      const again = await start.call(store, runs, placement, together);
+      begun.push(...again.map((outcome) => 'begins' in outcome && outcome.begins));
+      return again;
+    });
+    const run = await app.orchestrator.start(Held, undefined);
+
+    expect(begun).toEqual([begins]);
+    expect((await workerOf(app)).isExecuting(run.id)).toBe(begins);
+    body.open();
+  });
+
+  it.each([
+    { meanwhile: 'nothing', change: 'label = null', begins: true },
+    { meanwhile: 'a claim, by whichever worker', change: "started_at = now() + interval '1 ms'", begins: false },
+  ])(
+    'is begun by the commit that starts it only if it still waits for that: a child, meanwhile $meanwhile',
+    async (given) => {
+      const body = new Barrier();
+      const Child = workflow('child', ({ ctx }) => ctx.step('work', () => body.pass()));
+      const Parent = workflow('parent', async ({ ctx, children }) => {
+        await ctx.step('before', () => 1);
+        return children.call(Child, undefined);
+      });
+      const app = await startApp({ database: opened.database, providers: [Parent, Child] });
+      const { store } = await engineOf(app);
+      const commit = store.commit.bind(store);
+      const begun: boolean[] = [];
+      store.commit = async (writes, placement) => {
+        const result = await commit(writes, placement);
+        if (result.children.length === 0) return result;
+        await opened.sql.query(`update orchestration.run set ${given.change} where workflow = 'child'`);
+        const again = await commit(writes, placement);
+        begun.push(...again.children.map(({ begins }) => begins));
+        return again;
+      };
+      await app.orchestrator.start(Parent, undefined);
+      await until('the child is there', () => begun.length > 0);
+
+      expect(begun).toEqual([given.begins]);
+      const { rows } = await opened.sql.query<{ id: string }>(
+        "select id from orchestration.run where workflow = 'child'",
+      );
+      expect((await workerOf(app)).isExecuting(rows[0]!.id)).toBe(given.begins);
+      body.open();
+    },
+  );
 });
 
 it('a run that a claim has skipped, because somebody begins to wait for its result, is claimed after that', async () => {

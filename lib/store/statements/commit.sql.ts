@@ -1,4 +1,4 @@
-import { aliveWorker, BEGINS, CHILDREN, headOfQueues, insertChildren } from './new-runs.sql.js';
+import { aliveWorker, BEGAN_AT_ONCE, BEGINS, CHILDREN, headOfQueues, insertChildren } from './new-runs.sql.js';
 import { RowSet } from './row-set.js';
 import { GATED_QUEUES } from './statement.js';
 
@@ -288,8 +288,8 @@ where woken`,
  * Takes: WRITES, OUTCOMES, CHILDREN, worker id, definitions, resident runs (see Placement).
  * Returns a row that counts the owned writes ('all'), one that counts the children that are there ('children'), one for each woken run
  * ('woken'), and one for each owned write of which there is something to say ('own': its run is being cancelled, or watched, or was
- * woken, or did not move as asked) and each such child ('child': it is not pending). Of the others their number says enough, so that the
- * reply to thousands is a few rows; only when some writes are not owned, or some children not there, are all that are listed.
+ * woken, or did not move as asked) and each child that begins at once ('begun'). Of the others their number says enough, so that the
+ * reply to thousands is a few rows; only when some writes are not owned, or some children not there, are all that are listed ('child').
  */
 const groupCommit = (children: NewChildren) => `
 with locked as (
@@ -435,21 +435,22 @@ child as (${insertChildren(workerId)}
 ),`,
   there: `,
 there as (
-  select id, status, deadline
+  select id, status = 'running' as begins, deadline
   from child
   union all
-  select id, status, deadline
-  from @schema.run
-  where id = any((select ${childIds}::uuid[])::uuid[])
+  select r.id, ${BEGAN_AT_ONCE('r')}, r.deadline
+  from @schema.run r
+  where r.id = any((select ${childIds}::uuid[])::uuid[])
 )`,
   rows: `
 union all
 select 'children', null, null, count(*)::int, null, null, null, null, null, null, null, null
 from there
 union all
-select 'child', id, status, null, null, null, null, null, null, null, extract(epoch from deadline)::float8 * 1000, null
+select case when begins then 'begun' else 'child' end, id, null, null, null, null, null, null, null, null,
+  extract(epoch from deadline)::float8 * 1000, null
 from there
-where status <> 'pending'
+where begins
   or (select count(*) from there) <> cardinality(${childIds}::uuid[])`,
 };
 

@@ -52,6 +52,13 @@ alive as materialized (
 export const BEGINS = (run: string) =>
   `(${run}.eager and not head.gated and coalesce(${urgencyOf('@schema.engine_now()', `${run}.priority`)} < head.urgency, true) and exists (select from alive))`;
 
+/**
+ * Whether a run that is there already, by a start whose reply was lost, was given to the worker that started it, and is still: nobody has
+ * claimed it since. A claim would have another time, and one after that another epoch.
+ */
+export const BEGAN_AT_ONCE = (run: string) =>
+  `(${run}.status = 'running' and ${run}.epoch = 1 and ${run}.started_at = ${run}.created_at)`;
+
 /** The columns that each kind of new run has. */
 export const OF_NEW_RUN = {
   id: 'uuid',

@@ -1,5 +1,6 @@
 import {
   aliveWorker,
+  BEGAN_AT_ONCE,
   BEGINS,
   CHILDREN,
   headOfQueues,
@@ -147,7 +148,7 @@ from made`;
  * Returns: the position asked for, and id, status, input digest, deadline, time of the start.
  */
 const findStarted = `
-select wanted.position::int, r.id, r.status, r.input_digest,
+select wanted.position::int, r.id, r.status, ${BEGAN_AT_ONCE('r')} as begins, r.input_digest,
   extract(epoch from r.deadline)::float8 * 1000 as deadline,
   extract(epoch from r.created_at)::float8 * 1000 as at
 from unnest($1::uuid[], $2::text[], $3::text[]) with ordinality as wanted(id, workflow, key, position)
