@@ -43,6 +43,12 @@ interface CommitRow {
 /** What stands in the way of one commit of ends (somebody waits in another process) mostly does in that of the next. */
 const PASSED_ENDS = 15;
 
+/** Of runs that end: those whom that wakes, and those whose code is here. */
+interface Parents {
+  woken: ReadonlySet<string>;
+  resident: ReadonlySet<string>;
+}
+
 interface Sending {
   placement: Placement;
   /** An earlier try may have been committed. */
@@ -103,13 +109,13 @@ export class Commits {
   ): Promise<CommitRow[]> {
     if (writes.every(onlyRecords))
       return run(this.sql.commitOutcomes, [...RECORDERS.parameters(recordersToRows(writes)), ...outcomes]);
-    const woken = parentsToWake(writes);
-    if (!areEnds(writes, { woken, resident: new Set(placement.resident) })) return [];
+    const parents = { woken: parentsToWake(writes), resident: new Set(placement.resident) };
+    if (!areEnds(writes, parents)) return [];
     if (this.endsToPass > 0) {
       this.endsToPass--;
       return [];
     }
-    const ended = await this.sendEnds(run, writes, { woken, placement, outcomes });
+    const ended = await this.sendEnds(run, writes, parents, { outcomes, workerId: placement.workerId ?? null });
     if (ended.length === 0) this.endsToPass = PASSED_ENDS;
     return ended;
   }
@@ -117,18 +123,18 @@ export class Commits {
   private sendEnds(
     run: Run,
     writes: readonly RunWrite[],
-    { woken, placement, outcomes }: { woken: ReadonlySet<string>; placement: Placement; outcomes: readonly unknown[] },
+    { woken, resident }: Parents,
+    { outcomes, workerId }: { outcomes: readonly unknown[]; workerId: string | null },
   ): Promise<CommitRow[]> {
-    const { resident, workerId } = placement;
     const rows = writes.map((write) =>
-      endToRow(write, { resident: resident.includes(write.runId), woken: woken.has(write.runId) }),
+      endToRow(write, { resident: resident.has(write.runId), woken: woken.has(write.runId) }),
     );
-    if (resident.length === 0) return run(this.sql.commitEnds, [...ENDS.parameters(rows), ...outcomes]);
+    if (resident.size === 0) return run(this.sql.commitEnds, [...ENDS.parameters(rows), ...outcomes]);
     const parents = notWritten(woken, writes).map(wokenParentRow);
     return run(woken.size ? this.sql.commitEndsWakingParents : this.sql.commitEndsWithParents, [
       ...ENDS_AND_PARENTS.parameters([...rows, ...parents]),
       ...outcomes,
-      workerId ?? null,
+      workerId,
     ]);
   }
 
@@ -198,11 +204,8 @@ function onlyRecords(write: RunWrite): boolean {
   return write.move === null && saysNothingElse(write);
 }
 
-/** They end their runs, or only record outcomes. Parents that wait for such an end are here, and would park at most, which they are woken from. */
-function areEnds(
-  writes: readonly RunWrite[],
-  { woken, resident }: { woken: ReadonlySet<string>; resident: ReadonlySet<string> },
-): boolean {
+/** They end their runs, or only record outcomes. Parents that wait for such an end are here, and at most would park, which they are woken from. */
+function areEnds(writes: readonly RunWrite[], { woken, resident }: Parents): boolean {
   return writes.every((write) => {
     const { move, runId, parentId } = write;
     if (!saysNothingElse(write)) return false;
