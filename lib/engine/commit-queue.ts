@@ -1,6 +1,6 @@
 import type { Placement } from './new-run.js';
 import type { CommitResult, CommittedRun, RunWrite } from './run-write.js';
-import { hasMoved } from './run-end.js';
+import { hasMoved, parentToWake } from './run-end.js';
 import type { Store } from './store.js';
 import { rest } from './turn.js';
 import type { TakenWrite, WriteBuffer, WriteResult, WriteSink } from './write-buffer.js';
@@ -253,6 +253,7 @@ function sizeOf(write: RunWrite): number {
 }
 
 /** The run itself, and the parent that its end wakes. */
-function touchedBy({ runId, parentId, move }: RunWrite): string[] {
-  return parentId !== null && move !== null && move.to !== 'waiting' ? [runId, parentId] : [runId];
+function touchedBy(write: RunWrite): string[] {
+  const parentId = parentToWake(write);
+  return parentId === null ? [write.runId] : [write.runId, parentId];
 }

@@ -5,6 +5,7 @@ import { StartedRun } from './started-run.js';
 import type { ClaimedRun } from './claimed-run.js';
 import type { NewChild, NewRun, Placement, StartResult } from './new-run.js';
 import type { MadeOpening, Openings } from './openings.js';
+import { parentToWake } from './run-end.js';
 import type { CommitResult, RunWrite } from './run-write.js';
 
 interface PlacementsParts {
@@ -138,10 +139,8 @@ export class Placements {
    * Of the runs that end. Also one that executes: its row is that of a parked run if it goes on by an end that is not committed.
    */
   private residentParents(writes: readonly RunWrite[]): string[] {
-    const parents = new Set<string>();
-    for (const { move, parentId } of writes)
-      if (parentId !== null && move && move.to !== 'waiting') parents.add(parentId);
-    return [...parents].filter((id) => this.parts.runs.find(id) !== undefined);
+    const parents = new Set(writes.map(parentToWake));
+    return [...parents].filter((id): id is string => id !== null && this.parts.runs.find(id) !== undefined);
   }
 }
 

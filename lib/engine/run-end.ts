@@ -70,6 +70,11 @@ export function endsByParent(writes: readonly RunWrite[]): Map<string, RunEnd[]>
   return ends;
 }
 
+/** The parent that is waiting for the end that the write makes, or may make: null when there is none. */
+export function parentToWake({ parentId, move }: Pick<RunWrite, 'parentId' | 'move'>): string | null {
+  return move !== null && move.to !== 'waiting' ? parentId : null;
+}
+
 /** Whether the run has moved as its write says: what happened before it may have kept it where it was. */
 export function hasMoved({ to }: Move, run: CommittedRun): boolean {
   return to === 'continued' ? run.next !== undefined : run.status === to;

@@ -302,8 +302,8 @@ export class Worker {
   }
 
   /** Begins those of the reserved runs that the database gave to this worker. */
-  takeOnStarted(runs: readonly NewRun[], statusOf: (run: NewRun) => StartResult | undefined): void {
-    this.placements.takeOn(runs, statusOf);
+  takeOnStarted(runs: readonly NewRun[], resultOf: (run: NewRun) => StartResult | undefined): void {
+    this.placements.takeOn(runs, resultOf);
   }
 
   private slotFreed(queue: string): void {

@@ -3,7 +3,7 @@ import type { RunStatus } from '../engine/run.js';
 import { fromSqlText, type PayloadSerializer, toSqlText } from '../engine/serialization.js';
 import type { CancelResult } from '../engine/cancellation.js';
 import type { NewChild, Placement } from '../engine/new-run.js';
-import { movedAsAsked } from '../engine/run-end.js';
+import { movedAsAsked, parentToWake } from '../engine/run-end.js';
 import type { CommitResult, CommittedRun, Effects, RunWrite } from '../engine/run-write.js';
 import type { Canceller } from './canceller.js';
 import type { Run } from './database.js';
@@ -43,11 +43,17 @@ interface CommitRow {
 /** What stands in the way of one commit of ends (somebody waits in another process) mostly does in that of the next. */
 const PASSED_ENDS = 15;
 
-/** Of runs that end: those whom that wakes, and those whose code is here. */
+/** The parents of runs that end. */
 interface Parents {
+  /** They have not been told of it, or have nothing to write upon it here. */
   woken: ReadonlySet<string>;
+  /** Of these: the ones that write nothing here. */
+  silent: readonly string[];
+  /** Their code is in this process. */
   resident: ReadonlySet<string>;
 }
+
+const NO_PARENTS: Parents = { woken: new Set(), silent: [], resident: new Set() };
 
 interface Sending {
   placement: Placement;
@@ -87,35 +93,39 @@ export class Commits {
 
   private async send(run: Run, writes: readonly RunWrite[], { placement, isRepeated }: Sending): Promise<CommitRow[]> {
     const outcomes = OUTCOMES.parameters(writes.flatMap(outcomesToRows));
-    const done = isRepeated ? [] : await this.sendPlain(run, writes, placement, outcomes);
-    if (done.length) return done;
+    const areRecorders = writes.every(onlyRecords);
+    const parents = areRecorders ? NO_PARENTS : parentsOf(writes, placement.resident);
+    const workerId = placement.workerId ?? null;
+    if (!isRepeated) {
+      const done = areRecorders
+        ? await run<CommitRow>(this.sql.commitOutcomes, [...RECORDERS.parameters(recordersToRows(writes)), ...outcomes])
+        : await this.tryEnds(run, writes, parents, { outcomes, workerId });
+      if (done.length) return done;
+    }
 
     const children = writes.flatMap((write) => write.children.map((child) => childToRow(child, this.serializer)));
     return run(children.length ? this.sql.commitWithChildren : this.sql.commitWrites, [
-      ...WRITES.parameters([...writes.map(writeToRow), ...notWritten(parentsToWake(writes), writes).map(toBeWokenRow)]),
+      ...WRITES.parameters([...writes.map(writeToRow), ...parents.silent.map(toBeWokenRow)]),
       ...outcomes,
-      placement.workerId ?? null,
+      workerId,
       placement.resident,
       ...(children.length ? [...CHILDREN.parameters(children), placement.definitions.map(toSqlText)] : []),
     ]);
   }
 
   /** Writes that only record or end, which special statements do: all of them, or none. Then there are no rows. */
-  private async sendPlain(
+  private async tryEnds(
     run: Run,
     writes: readonly RunWrite[],
-    placement: Placement,
-    outcomes: readonly unknown[],
+    parents: Parents,
+    rest: { outcomes: readonly unknown[]; workerId: string | null },
   ): Promise<CommitRow[]> {
-    if (writes.every(onlyRecords))
-      return run(this.sql.commitOutcomes, [...RECORDERS.parameters(recordersToRows(writes)), ...outcomes]);
-    const parents = { woken: parentsToWake(writes), resident: new Set(placement.resident) };
     if (!areEnds(writes, parents)) return [];
     if (this.endsToPass > 0) {
       this.endsToPass--;
       return [];
     }
-    const ended = await this.sendEnds(run, writes, parents, { outcomes, workerId: placement.workerId ?? null });
+    const ended = await this.sendEnds(run, writes, parents, rest);
     if (ended.length === 0) this.endsToPass = PASSED_ENDS;
     return ended;
   }
@@ -123,16 +133,15 @@ export class Commits {
   private sendEnds(
     run: Run,
     writes: readonly RunWrite[],
-    { woken, resident }: Parents,
+    { woken, silent, resident }: Parents,
     { outcomes, workerId }: { outcomes: readonly unknown[]; workerId: string | null },
   ): Promise<CommitRow[]> {
     const rows = writes.map((write) =>
       endToRow(write, { resident: resident.has(write.runId), woken: woken.has(write.runId) }),
     );
     if (resident.size === 0) return run(this.sql.commitEnds, [...ENDS.parameters(rows), ...outcomes]);
-    const parents = notWritten(woken, writes).map(wokenParentRow);
     return run(woken.size ? this.sql.commitEndsWakingParents : this.sql.commitEndsWithParents, [
-      ...ENDS_AND_PARENTS.parameters([...rows, ...parents]),
+      ...ENDS_AND_PARENTS.parameters([...rows, ...silent.map(wokenParentRow)]),
       ...outcomes,
       workerId,
     ]);
@@ -220,19 +229,14 @@ function saysNothingElse({ children, state, attributes }: RunWrite): boolean {
   return children.length === 0 && state === undefined && attributes === null;
 }
 
-/** Of those that end: the parents that have not been told of it, or have nothing to write upon it here. */
-function parentsToWake(writes: readonly RunWrite[]): Set<string> {
+function parentsOf(writes: readonly RunWrite[], resident: readonly string[]): Parents {
   const written = new Set(writes.map(({ runId }) => runId));
   const woken = new Set<string>();
-  for (const { parentId, move, toldParent } of writes)
-    if (parentId !== null && move && move.to !== 'waiting' && !(toldParent && written.has(parentId)))
-      woken.add(parentId);
-  return woken;
-}
-
-function notWritten(runIds: ReadonlySet<string>, writes: readonly RunWrite[]): string[] {
-  const written = new Set(writes.map(({ runId }) => runId));
-  return [...runIds].filter((id) => !written.has(id));
+  for (const write of writes) {
+    const parentId = parentToWake(write);
+    if (parentId !== null && !(write.toldParent && written.has(parentId))) woken.add(parentId);
+  }
+  return { woken, silent: [...woken].filter((id) => !written.has(id)), resident: new Set(resident) };
 }
 
 function toCommitResult(rows: readonly CommitRow[], writes: readonly RunWrite[]): CommitResult {

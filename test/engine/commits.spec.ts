@@ -25,6 +25,15 @@ async function epochOf(runId: string): Promise<number> {
   return rows[0]!.epoch;
 }
 
+function childHasEnded(): Promise<void> {
+  return until('the child has ended', async () => {
+    const { rows } = await opened.sql.query(
+      `select from orchestration.run where workflow = 'child' and status = 'completed'`,
+    );
+    return rows.length === 1;
+  });
+}
+
 describe('the commits of a worker', () => {
   let quick = new Barrier();
   const Quick = workflow('quick', ({ ctx }) => ctx.step('work', () => quick.pass().then(() => 'done')));
@@ -176,12 +185,7 @@ describe('the commits of a worker', () => {
 
       const { byQuery } = await measure(opened.database, async () => {
         child.open();
-        await until('its child has ended', async () => {
-          const { rows } = await opened.sql.query(
-            `select from orchestration.run where workflow = 'child' and status = 'completed'`,
-          );
-          return rows.length === 1;
-        });
+        await childHasEnded();
         if (!given.isPaused) await next.reached();
       });
 
@@ -225,12 +229,7 @@ describe('the commits of a worker', () => {
 
       const { byQuery } = await measure(opened.database, async () => {
         child.open();
-        await until('the child has ended', async () => {
-          const { rows } = await opened.sql.query(
-            `select from orchestration.run where workflow = 'child' and status = 'completed'`,
-          );
-          return rows.length === 1;
-        });
+        await childHasEnded();
       });
 
       const counts = { ends: byQuery.get(commitEndsWakingParents.text), general: byQuery.get(commitWrites.text) ?? 0 };

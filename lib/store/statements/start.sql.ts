@@ -145,7 +145,7 @@ from made`;
 
 /**
  * The runs that hold these ids or keys. Takes: ids, workflows, keys, side by side. Locks nothing.
- * Returns: the position asked for, and id, status, input digest, deadline, time of the start.
+ * Returns: the position asked for, and id, status, whether it still waits for its starter to begin it, input digest, deadline, time of the start.
  */
 const findStarted = `
 select wanted.position::int, r.id, r.status, ${BEGAN_AT_ONCE('r')} as begins, r.input_digest,
