@@ -16,6 +16,8 @@ export class Outage {
   private isTold = false;
   private answeredAt = -Infinity;
   private readonly failing = new Set<object>();
+  /** Why it could not be used when it was tried last. */
+  private reason = '';
 
   constructor(private readonly address: string) {}
 
@@ -27,11 +29,26 @@ export class Outage {
   failed(work: object, sentAt: number, error: unknown): void {
     if (this.answeredAt > sentAt) return;
     this.failing.add(work);
-    this.since ??= sentAt;
-    if (this.isTold || performance.now() - this.since < UNTOLD_MS) return;
+    this.reason = reasonOf(error);
+    this.since ??= this.begins(sentAt);
+    if (performance.now() - this.since >= UNTOLD_MS) this.tell();
+  }
+
+  /** It is told in time even when nothing is tried in that moment: the pauses between two tries get long. */
+  private begins(since: number): number {
+    const tellUnlessOver = () => {
+      const isOver = this.since !== since || this.answeredAt > since || this.failing.size === 0;
+      if (!isOver) this.tell();
+    };
+    setTimeout(tellUnlessOver, since + UNTOLD_MS - performance.now()).unref();
+    return since;
+  }
+
+  private tell(): void {
+    if (this.isTold) return;
     this.isTold = true;
     this.log?.warn(
-      `The database at ${this.address} cannot be used: ${reasonOf(error)}. Everything is tried again until it can; nothing has to be restarted.`,
+      `The database at ${this.address} cannot be used: ${this.reason}. Everything is tried again until it can; nothing has to be restarted.`,
     );
   }
 
