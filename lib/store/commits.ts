@@ -11,8 +11,9 @@ import {
   cancelFromRow,
   childToRow,
   endToRow,
+  inOrderOfIds,
   outcomesToRows,
-  recordersToRows,
+  recorderToRow,
   toBeWokenRow,
   wokenFromRow,
   wokenParentRow,
@@ -98,7 +99,10 @@ export class Commits {
     const workerId = placement.workerId ?? null;
     if (!isRepeated) {
       const done = areRecorders
-        ? await run<CommitRow>(this.sql.commitOutcomes, [...RECORDERS.parameters(recordersToRows(writes)), ...outcomes])
+        ? await run<CommitRow>(this.sql.commitOutcomes, [
+            ...RECORDERS.parameters(inOrderOfIds(writes.map(recorderToRow))),
+            ...outcomes,
+          ])
         : await this.tryEnds(run, writes, parents, { outcomes, workerId });
       if (done.length) return done;
     }
@@ -136,12 +140,13 @@ export class Commits {
     { woken, silent, resident }: Parents,
     { outcomes, workerId }: { outcomes: readonly unknown[]; workerId: string | null },
   ): Promise<CommitRow[]> {
-    const rows = writes.map((write) =>
-      endToRow(write, { resident: resident.has(write.runId), woken: woken.has(write.runId) }),
-    );
+    const rows = inOrderOfIds([
+      ...writes.map((write) => endToRow(write, { resident: resident.has(write.runId), woken: woken.has(write.runId) })),
+      ...silent.map(wokenParentRow),
+    ]);
     if (resident.size === 0) return run(this.sql.commitEnds, [...ENDS.parameters(rows), ...outcomes]);
     return run(woken.size ? this.sql.commitEndsWakingParents : this.sql.commitEndsWithParents, [
-      ...ENDS_AND_PARENTS.parameters([...rows, ...silent.map(wokenParentRow)]),
+      ...ENDS_AND_PARENTS.parameters(rows),
       ...outcomes,
       workerId,
     ]);

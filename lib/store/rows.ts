@@ -141,10 +141,14 @@ export function wokenParentRow(id: string) {
   };
 }
 
-/** Writes that only record outcomes, in the order of ids, in which PostgreSQL has them too. */
-export function recordersToRows(writes: readonly RunWrite[]) {
-  const inOrder = [...writes].sort((one, other) => (one.runId < other.runId ? -1 : 1));
-  return inOrder.map(({ runId, epoch, seenWakes }) => ({ id: runId, epoch, seen_wakes: seenWakes }));
+/** A write that only records outcomes. */
+export function recorderToRow({ runId, epoch, seenWakes }: RunWrite) {
+  return { id: runId, epoch, seen_wakes: seenWakes };
+}
+
+/** In the order of ids, in which PostgreSQL has them too. */
+export function inOrderOfIds<Row extends { id: string }>(rows: readonly Row[]): Row[] {
+  return rows.toSorted((one, other) => (one.id < other.id ? -1 : 1));
 }
 
 /** A run that the end of another may wake: locked with the writes, and not written itself. */

@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises';
 import { jest } from '@jest/globals';
 
 import { type NewRun, NOBODY } from '../../lib/engine/new-run.js';
@@ -121,6 +122,46 @@ describe('the commits of a worker', () => {
       expect(await endTogether(() => Promise.resolve())).toEqual({ statuses, ends: 0, general: 1 });
     const cancelled = await endTogether((runId) => other.orchestrator.cancel(runId));
     expect(cancelled).toMatchObject({ statuses: ['failed', 'cancelled', 'failed'], ends: 1 });
+  });
+
+  it('of ends that come in another order than their runs were started keep each what is its own', async () => {
+    const { commitEnds } = allStatements('orchestration');
+    const barriers = Array.from({ length: 8 }, () => new Barrier());
+    const outcomeOf = (number: number) => (number % 2 ? Promise.reject(new Error(`no ${number}`)) : number);
+    const Numbered = workflow('numbered', ({ ctx }, number: number) =>
+      ctx.step('work', () => barriers[number]!.pass().then(() => outcomeOf(number)), { retry: { maxAttempts: 1 } }),
+    );
+    const app = await startApp({ database: opened.database, providers: [Numbered] });
+    const starts = barriers.map((_, input) => ({ input }));
+    const runs = await app.orchestrator.startMany(Numbered, starts);
+    await Promise.all(barriers.map((barrier) => barrier.reached()));
+    // While the ends of the last two are held, the others gather.
+    const rows = await HeldRows.hold(opened.database, runs[6]!.id, runs[7]!.id);
+    barriers[6]!.open();
+    await rows.untilWaiting(1);
+    barriers[7]!.open();
+    await rows.untilWaiting(2);
+
+    const { byQuery } = await measure(opened.database, async () => {
+      for (const barrier of barriers.slice(0, 6).reverse()) {
+        barrier.open();
+        for (let turns = 0; turns < 20; turns++) await setImmediate();
+      }
+      await rows.release();
+      await Promise.allSettled(runs.map((run) => run.result({ timeout: '5s' })));
+    });
+
+    expect(byQuery.get(commitEnds.text)).toBe(3);
+    const { rows: kept } = await opened.sql.query(
+      `select r.output, r.error::json ->> 'message' as error, h.output as step
+       from orchestration.run r join orchestration.history h on h.run_id = r.id order by r.id`,
+    );
+    const ends = barriers.map((_, number) =>
+      number % 2
+        ? { output: null, error: `Step 'work' failed after 1 attempt: no ${number}`, step: null }
+        : { output: `${number}`, error: null, step: `${number}` },
+    );
+    expect(kept).toEqual(ends);
   });
 
   it.each([

@@ -26,10 +26,10 @@ export const WRITES = new RowSet(
 /** Writes that leave their runs' rows as they are, in the order of ids. */
 export const RECORDERS = new RowSet({ id: 'uuid', epoch: 'int', seen_wakes: 'int' });
 
-/** Writes that end their runs; and with the status 'running' writes that only record outcomes. */
+/** Writes that end their runs; and with the status 'running' writes that only record outcomes. In the order of ids. */
 export const ENDS = new RowSet(
   { id: 'uuid', epoch: 'int', write_no: 'int', status: 'text', seen_wakes: 'int', output: 'text', error: 'text' },
-  { kept: ['output', 'error'], usual: { status: 'completed' } },
+  { usual: { status: 'completed' } },
 );
 
 /**
@@ -49,7 +49,7 @@ export const ENDS_AND_PARENTS = new RowSet(
     resident: 'bool',
     woken: 'bool',
   },
-  { kept: ['output', 'error'], usual: { status: 'completed', awaited: true, resident: false, woken: false } },
+  { usual: { status: 'completed', awaited: true, resident: false, woken: false } },
 );
 
 /** What most outcomes are: those of steps that the workflow's own code calls, and that succeed at once. */
@@ -87,7 +87,7 @@ const childIds = `$${childrenAt}`;
 const definitions = `$${childrenAt + CHILDREN.width}`;
 
 /** What the writes say of a run that changes. */
-const kept = (column: 'output' | 'error' | 'waiting_for') => WRITES.keptAt(column, 'c', 1);
+const kept = (column: 'output' | 'error' | 'waiting_for') => WRITES.at(column, 'c.position::int', 1);
 
 /**
  * The outcomes of the runs that are owned. A repetition, after a lost reply, finds them there. An output that is the run's is
@@ -95,7 +95,7 @@ const kept = (column: 'output' | 'error' | 'waiting_for') => WRITES.keptAt(colum
  */
 const OF_OWNED = {
   which: 'join owned on owned.id = h.run_id',
-  output: `case when h.output_in_run is null then h.output when owned.interrupted then ${WRITES.keptAt('output', 'owned', 1)} end`,
+  output: `case when h.output_in_run is null then h.output when owned.interrupted then ${WRITES.at('output', 'owned.position::int', 1)} end`,
   isInRun: 'case when h.output_in_run and not owned.interrupted then true end',
   onConflict: 'on conflict (run_id, seq) do nothing',
 };
@@ -150,48 +150,60 @@ cross join plain
 where not as_seen
   or cancel_requested_at is not null`;
 
+/** The locked runs with their positions, which are those of the writes if all of these were found. */
+const IN_ORDER = '(select *, (row_number() over ())::int as position from locked) as r';
+
+/** What of a write the run has to agree with, as its writer knows it. */
+const isCurrent = (said: (column: 'epoch' | 'write_no') => string) =>
+  `r.epoch = ${said('epoch')} and r.write_no < ${said('write_no')} and r.cancel_requested_at is null`;
+
 /** What becomes of the row of a run that ends, or goes on after it was parked. */
-const asEnded = (rows: typeof ENDS | typeof ENDS_AND_PARENTS) => `status = w.status,
+const asEnded = (said: (column: 'write_no' | 'output' | 'error') => string) => `status = w.status,
     wake_at = null,
     waiting_for = null,
-    write_no = coalesce(w.write_no, r.write_no),
-    output = ${rows.keptAt('output', 'w', 1)},
-    error = ${rows.keptAt('error', 'w', 1)},
+    write_no = coalesce(${said('write_no')}, r.write_no),
+    output = ${said('output')},
+    error = ${said('error')},
     worker_id = case when w.status = 'running' then r.worker_id end,
     finished_at = case when w.status <> 'running' then @schema.engine_now() end`;
 
-/** The run is still as its writer knows it. */
-const CURRENT = 'r.epoch = w.epoch and r.write_no < w.write_no and r.cancel_requested_at is null';
+const endOf = (position: string) => (column: (typeof ENDS.names)[number]) => ENDS.at(column, position, 1);
+const end = endOf('r.position');
 
 /**
  * The group commit of writes that end their runs, or end some and record outcomes of others, when nothing has happened to any of these
  * that concerns anybody else: all of them, or none. Most commits of short runs are like that, and PostgreSQL prepares each part of a
  * statement at each execution, used or not. Not to be repeated: see {@link OF_ALL}. Locks as {@link groupCommit}, which decides in all
- * other cases.
- * Takes: ENDS, OUTCOMES. Returns: as that, 'all'; no row when it has done nothing.
+ * other cases. The runs are found by a list, as in {@link commitOutcomes}, and so the n-th of them is that of the n-th write.
+ * Takes: ENDS in the order of ids, OUTCOMES. Returns: as that, 'all'; no row when it has done nothing.
  */
 const commitEnds = `
 with locked as materialized (
-  select w.*
-  from ${ENDS.unnest('w', 1)}
-  join @schema.run r on r.id = w.id
-  where ${CURRENT}
+  select r.id, r.epoch, r.write_no, r.wakes, r.cancel_requested_at, r.watched or r.awaited as concerns_others
+  from @schema.run r
+  where r.id = any((select ${ENDS.array('id', 1)})::uuid[])
     and r.status = 'running'
-    and r.wakes = coalesce(w.seen_wakes, r.wakes)
-    and (w.status = 'running' or not (r.watched or r.awaited))
   order by r.id
   for no key update of r
 ),
+written as materialized (
+  select id, position, ${end('status')} as status
+  from ${IN_ORDER}
+  where r.id = ${end('id')}
+    and ${isCurrent(end)}
+    and r.wakes = coalesce(${end('seen_wakes')}, r.wakes)
+    and (${end('status')} = 'running' or not concerns_others)
+),
 plain as materialized (
   select count(*)::int as writes
-  from locked
+  from written
   having count(*) = cardinality($1::uuid[])
 ),
 ${recorded(1 + ENDS.width, OF_ALL)},
 ended as (
   update @schema.run r
-  set ${asEnded(ENDS)}
-  from locked w
+  set ${asEnded(endOf('w.position'))}
+  from written w
   where r.id = w.id
     and w.status <> 'running'
     and exists (select from plain)
@@ -200,35 +212,46 @@ select 'all' as tag, writes as wakes, extract(epoch from @schema.engine_now())::
 from plain`;
 
 const endsWorker = `$${1 + ENDS_AND_PARENTS.width + OUTCOMES.width}`;
+const endOrParentOf = (position: string) => (column: (typeof ENDS_AND_PARENTS.names)[number]) =>
+  ENDS_AND_PARENTS.at(column, position, 1);
+const endOrParent = endOrParentOf('r.position');
 
 /**
  * The same, of children whose parents are here, and go on, or are running anyway: see `may_resume` and `wake` of {@link groupCommit}. A
  * parent that would park here is woken before it does.
- * Takes: ENDS_AND_PARENTS, OUTCOMES, worker id. Returns: as the general one, 'all', 'own' and 'woken'; no row when it has done nothing.
+ * Takes: ENDS_AND_PARENTS in the order of ids, OUTCOMES, worker id. Returns: as the general one, 'all', 'own' and 'woken'; no row when it
+ * has done nothing.
  */
 const commitEndsWithParents = ({ wakes, returning, rows }: WokenParents) => `
 with locked as materialized (
-  select w.*, r.queue, r.status = 'waiting' as is_parked
-  from ${ENDS_AND_PARENTS.unnest('w', 1)}
-  join @schema.run r on r.id = w.id
-  where (w.epoch is null or (${CURRENT}))
-    and (r.status = 'running' or (r.status = 'waiting' and w.resident and r.worker_id = ${endsWorker}::uuid and not r.paused))
-    and r.wakes = coalesce(w.seen_wakes, r.wakes)
-    and (w.status = 'running' or (r.awaited = w.awaited and not r.watched))
+  select r.id, r.epoch, r.write_no, r.wakes, r.cancel_requested_at, r.queue, r.awaited, r.watched, r.status = 'waiting' as is_parked
+  from @schema.run r
+  where r.id = any((select ${ENDS_AND_PARENTS.array('id', 1)})::uuid[])
+    and (r.status = 'running' or (r.status = 'waiting' and r.worker_id = ${endsWorker}::uuid and not r.paused))
   order by r.id
   for no key update of r
+),
+written as materialized (
+  select id, position, queue, is_parked, ${endOrParent('epoch')} is not null as writes, ${endOrParent('status')} as status,
+    ${endOrParent('woken')} as woken
+  from ${IN_ORDER}
+  where r.id = ${endOrParent('id')}
+    and (${endOrParent('epoch')} is null or (${isCurrent(endOrParent)}))
+    and (not is_parked or ${endOrParent('resident')})
+    and r.wakes = coalesce(${endOrParent('seen_wakes')}, r.wakes)
+    and (${endOrParent('status')} = 'running' or (r.awaited = ${endOrParent('awaited')} and not r.watched))
 ),${aliveWorker(endsWorker, 'true')},
 plain as materialized (
-  select count(epoch)::int as writes
-  from locked
+  select count(*) filter (where writes)::int as writes
+  from written
   having count(*) = cardinality($1::uuid[])
-    and not exists (select from locked where is_parked and (queue in (${GATED_QUEUES}) or not exists (select from alive)))
+    and not exists (select from written where is_parked and (queue in (${GATED_QUEUES}) or not exists (select from alive)))
 ),
 ${recorded(1 + ENDS_AND_PARENTS.width, OF_ALL)},
 changed as (
   update @schema.run r
-  set ${asEnded(ENDS_AND_PARENTS)}${wakes}
-  from locked w
+  set ${asEnded(endOrParentOf('w.position'))}${wakes}
+  from written w
   where r.id = w.id
     and (w.status <> 'running' or w.is_parked or w.woken)
     and exists (select from plain)${returning}
@@ -251,7 +274,7 @@ const WOKEN_PARENTS: WokenParents = {
   wakes: `,
     wakes = r.wakes + w.woken::int`,
   returning: `
-  returning r.id, r.epoch, r.wakes, r.queue, r.worker_id, w.woken, w.epoch is not null as writes`,
+  returning r.id, r.epoch, r.wakes, r.queue, r.worker_id, w.woken, w.writes`,
   rows: `
 union all
 select 'own', id, 'running', wakes, null, null, null, false, null, null, null

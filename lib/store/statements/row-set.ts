@@ -4,7 +4,7 @@ type Constant = string | number | boolean;
 
 interface RowSetOptions<Column extends string, Kept extends Column> {
   /**
-   * Columns that the rows leave out, and only tell by their `position`: see {@link RowSet.keptAt}. For payloads that a statement needs
+   * Columns that the rows leave out, and only tell by their `position`: see {@link RowSet.at}. For payloads that a statement needs
    * once, at its end: on the way there, each of its parts would copy them.
    */
   kept?: readonly Kept[];
@@ -57,9 +57,11 @@ export class RowSet<Column extends string, Kept extends Column = never> {
     return `(select ${values.join(', ')}${position} from ${rows}) as ${alias}`;
   }
 
-  /** A kept column of the row of that alias. Finding it takes time in proportion to its position. */
-  keptAt(name: Kept, alias: string, first: number): string {
-    return `(${this.array(name, first)})[${alias}.position::int]`;
+  /** A column of the row at that position, the first of which is 1. Finding a text takes time in proportion to its position. */
+  at(name: Column, position: string, first: number): string {
+    const value = `(${this.array(name, first)})[${position}]`;
+    const usual = this.usual[name];
+    return usual === undefined ? value : `coalesce(${value}, ${toSql(usual)})`;
   }
 
   private isKept(name: Column): boolean {
