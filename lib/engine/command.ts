@@ -21,7 +21,7 @@ export function identityKey({ kind, scope, name, ordinal }: CommandIdentity): st
 
 /** `charge`, `charge#2`; a '#' of the name itself is doubled, so that step `a#2` is not the second `a`. */
 export function displayKey(name: string, ordinal: number): string {
-  const escaped = name.replaceAll('#', '##');
+  const escaped = name.includes('#') ? name.replaceAll('#', '##') : name;
   return ordinal === 1 ? escaped : `${escaped}#${ordinal}`;
 }
 

@@ -122,7 +122,7 @@ export class CommitQueue implements WriteSink {
 
   private isHeldUp(buffer: WriteBuffer, taken: ReadonlySet<WriteBuffer>): boolean {
     const { next, leaders } = buffer;
-    for (const leader of leaders) if (!taken.has(leader) || leader.leaders.size > 0) return true;
+    if (leaders.size > 0 && [...leaders].some((leader) => !taken.has(leader) || leader.leaders.size > 0)) return true;
     return this.touched.size > 0 && next !== undefined && touchedBy(next).some((runId) => this.touched.has(runId));
   }
 

@@ -86,7 +86,7 @@ export class Placements {
   takeOnChildren(writes: readonly RunWrite[], { children, at }: CommitResult): void {
     this.parts.runs.leave(-leaving(writes));
     const made = new Map(children.map((child) => [child.id, child]));
-    for (const write of writes) this.takeOnMade(write.children, made, at);
+    for (const write of writes) if (write.children.length) this.takeOnMade(write.children, made, at);
   }
 
   private takeOnMade(children: readonly NewRun[], made: ReadonlyMap<string, NewChild>, at: number): void {

@@ -155,7 +155,9 @@ export function isCoded(text: string): boolean {
 }
 
 function toText(value: unknown, what: string): string {
-  return isPlain(value, what) ? JSON.stringify(value) : TYPED + devalue.stringify(value, REDUCERS);
+  return isPlainScalar(value) || isPlain(value, what)
+    ? JSON.stringify(value)
+    : TYPED + devalue.stringify(value, REDUCERS);
 }
 
 /** The value as it would come back from the database. Throws {@link PayloadError}. */
@@ -165,6 +167,12 @@ export function copyOf(value: unknown, what: string): unknown {
 
 function fromText(text: string): unknown {
   return text.startsWith(TYPED) ? devalue.parse(text.slice(1), REVIVERS) : (JSON.parse(text) as unknown);
+}
+
+/** Whether it is a text, a truth, null, or a number that JSON has; told without a walk, for many results are no more. */
+function isPlainScalar(value: unknown): boolean {
+  if (typeof value === 'number') return Number.isFinite(value) && !Object.is(value, -0);
+  return typeof value === 'string' || typeof value === 'boolean' || value === null;
 }
 
 /** Whether JSON keeps the value as it is. Throws {@link PayloadError} for what no encoding can keep. */
@@ -178,22 +186,14 @@ function isPlain(root: unknown, what: string): boolean {
   };
   const visit = (value: unknown): void => {
     switch (typeof value) {
-      case 'string':
-      case 'boolean':
-        return;
-      case 'number':
-        if (!Number.isFinite(value) || Object.is(value, -0)) plain = false;
-        return;
-      case 'undefined':
-      case 'bigint':
-        plain = false;
-        return;
       case 'function':
         return refuse(`a function${value.name ? ` (${value.name})` : ''}`);
       case 'symbol':
         return refuse('a symbol');
       case 'object':
-        if (value !== null) visitObject(value);
+        return value === null ? undefined : visitObject(value);
+      default:
+        plain &&= isPlainScalar(value);
     }
   };
   const visitAt = (segment: string | number, value: unknown): void => {

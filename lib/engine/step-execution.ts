@@ -100,6 +100,7 @@ export class StepCommand extends Command {
   protected attempts = 0;
   private running: RunningAttempt | undefined;
   private ownProgress: StepProgress | undefined;
+  private ownKey: string | undefined;
   private unwindsBy: CancelledError | undefined;
 
   constructor(
@@ -182,7 +183,7 @@ export class StepCommand extends Command {
   }
 
   get key(): string {
-    return displayKey(this.identity.name, this.identity.ordinal);
+    return (this.ownKey ??= displayKey(this.identity.name, this.identity.ordinal));
   }
 
   get plan(): StepPlan {
