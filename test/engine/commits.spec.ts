@@ -205,12 +205,34 @@ describe('the commits of a worker', () => {
     },
   );
 
-  it.each([
-    { parent: 'as it was', isPaused: false, statements: { ends: 1, general: 0 }, left: 'running' },
-    { parent: 'paused meanwhile', isPaused: true, statements: { ends: 1, general: 1 }, left: 'pending' },
-  ])(
+  const parents: {
+    parent: string;
+    /** By hand, so that its worker does not hear of it. */
+    change?: string;
+    statements: { ends: number; general: number };
+    left: string;
+    resume?: (app: TestApp, parentId: string) => Promise<unknown>;
+  }[] = [
+    { parent: 'as it was', statements: { ends: 1, general: 0 }, left: 'running' },
+    {
+      parent: 'paused meanwhile',
+      change: `update orchestration.run set paused = true where workflow = 'parent'`,
+      statements: { ends: 1, general: 1 },
+      left: 'pending',
+      resume: (app, parentId) => app.orchestrator.resume(parentId),
+    },
+    {
+      parent: 'on a queue that is paused meanwhile',
+      change: `insert into orchestration.queue (name, paused) values ('default', true) on conflict (name) do update set paused = true`,
+      statements: { ends: 1, general: 1 },
+      left: 'pending',
+      resume: (app) => app.orchestrator.queues.resume('default'),
+    },
+  ];
+
+  it.each(parents)(
     'of the end of a child beside the next step of its parent, $parent, leave that parent running or claimable',
-    async (given) => {
+    async ({ change, statements, left, resume }) => {
       const { commitEndsWithParents, commitWrites } = allStatements('orchestration');
       const [child, next] = [new Barrier(), new Barrier()];
       const Child = workflow('child', ({ ctx }) => ctx.step('work', () => child.pass().then(() => 20)));
@@ -222,22 +244,22 @@ describe('the commits of a worker', () => {
       const parent = await app.orchestrator.start(Parent, undefined);
       await child.reached();
       await until('the parent waits', async () => (await parent.status()) === 'waiting');
-      await opened.sql.query('update orchestration.run set paused = $2 where id = $1', [parent.id, given.isPaused]);
+      if (change) await opened.sql.query(change);
 
       const { byQuery } = await measure(opened.database, async () => {
         child.open();
         await childHasEnded();
-        if (!given.isPaused) await next.reached();
+        if (!resume) await next.reached();
       });
 
       const counts = { ends: byQuery.get(commitEndsWithParents.text), general: byQuery.get(commitWrites.text) ?? 0 };
-      expect(counts).toEqual(given.statements);
+      expect(counts).toEqual(statements);
       const { rows } = await opened.sql.query(
         'select status, waiting_for as "waitingFor", finished_at as "finishedAt" from orchestration.run where id = $1',
         [parent.id],
       );
-      expect(rows).toEqual([{ status: given.left, waitingFor: null, finishedAt: null }]);
-      if (given.isPaused) await app.orchestrator.resume(parent.id);
+      expect(rows).toEqual([{ status: left, waitingFor: null, finishedAt: null }]);
+      await resume?.(app, parent.id);
       next.open();
       expect(await parent.result({ timeout: '5s' })).toBe(21);
       const history = await app.orchestrator.history(parent.id);
