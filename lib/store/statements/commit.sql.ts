@@ -167,8 +167,12 @@ const asEnded = (said: (column: 'write_no' | 'output' | 'error') => string) => `
     worker_id = case when w.status = 'running' then r.worker_id end,
     finished_at = case when w.status <> 'running' then @schema.engine_now() end`;
 
-const endOf = (position: string) => (column: (typeof ENDS.names)[number]) => ENDS.at(column, position, 1);
-const end = endOf('r.position');
+/** What the write at that position says. */
+const saidIn =
+  <Column extends string>(rows: RowSet<Column>, position: string) =>
+  (column: Column) =>
+    rows.at(column, position, 1);
+const end = saidIn(ENDS, 'r.position');
 
 /**
  * The group commit of writes that end their runs, or end some and record outcomes of others, when nothing has happened to any of these
@@ -202,7 +206,7 @@ plain as materialized (
 ${recorded(1 + ENDS.width, OF_ALL)},
 ended as (
   update @schema.run r
-  set ${asEnded(endOf('w.position'))}
+  set ${asEnded(saidIn(ENDS, 'w.position'))}
   from written w
   where r.id = w.id
     and w.status <> 'running'
@@ -212,9 +216,7 @@ select 'all' as tag, writes as wakes, extract(epoch from @schema.engine_now())::
 from plain`;
 
 const endsWorker = `$${1 + ENDS_AND_PARENTS.width + OUTCOMES.width}`;
-const endOrParentOf = (position: string) => (column: (typeof ENDS_AND_PARENTS.names)[number]) =>
-  ENDS_AND_PARENTS.at(column, position, 1);
-const endOrParent = endOrParentOf('r.position');
+const endOrParent = saidIn(ENDS_AND_PARENTS, 'r.position');
 
 /**
  * The same, of children whose parents are here, and go on, or are running anyway: see `may_resume` and `wake` of {@link groupCommit}. A
@@ -250,7 +252,7 @@ plain as materialized (
 ${recorded(1 + ENDS_AND_PARENTS.width, OF_ALL)},
 changed as (
   update @schema.run r
-  set ${asEnded(endOrParentOf('w.position'))}${wakes}
+  set ${asEnded(saidIn(ENDS_AND_PARENTS, 'w.position'))}${wakes}
   from written w
   where r.id = w.id
     and (w.status <> 'running' or w.is_parked or w.woken)
