@@ -62,6 +62,16 @@ describe('the log of an outage', () => {
     expect(lines).toEqual([]);
   });
 
+  it('tells of a database that only answers reads by the next failure', () => {
+    failNow(work);
+    jest.advanceTimersByTime(500);
+    outage.succeeded(other);
+    jest.advanceTimersByTime(700);
+    expect(lines).toEqual([]);
+    failNow(work);
+    expect(lines).toHaveLength(1);
+  });
+
   it('counts a second outage from its own beginning', () => {
     failNow(work);
     jest.advanceTimersByTime(500);

@@ -120,7 +120,13 @@ const end = {
 };
 const wokenParent = { ...end, id: parked, epoch: null, write_no: null, status: 'running', resident: true, woken: true };
 const endOutcome = OUTCOMES.parameters([outcome]);
-const endOfChild = [...ENDS_AND_PARENTS.parameters([end, wokenParent]), ...endOutcome, worker];
+const childOfParked = id(RUNS.runningChildren);
+const workerOfParked = id(1 + (RUNS.waiting % 19));
+const endOfChild = [
+  ...ENDS_AND_PARENTS.parameters([wokenParent, { ...end, id: childOfParked }]),
+  ...OUTCOMES.parameters([{ ...outcome, run_id: childOfParked }]),
+  workerOfParked,
+];
 
 const BOUNDS: Record<Exclude<keyof Statements, 'countRuns'>, Bound> = {
   insertRuns: [[...NEW_RUNS.parameters([newRun, newRun]), worker, definitions, '100'], 60, 'run_ready'],
@@ -255,6 +261,12 @@ const BOUNDS: Record<Exclude<keyof Statements, 'countRuns'>, Bound> = {
   waitBehind: [[id(RUNS.ready), running[0], '[]'], 60, 'run_pkey'],
 };
 
+/** How many rows each kind of write was given. */
+function writtenBy(nodes: Plan['nodes']): Record<string, number> {
+  const writes = nodes.filter((node) => node['Node Type'] === 'ModifyTable');
+  return Object.fromEntries(writes.map((node) => [node.Operation!, node.Plans!.at(-1)!['Actual Rows']!]));
+}
+
 describe('On a large table', () => {
   const statements = allStatements('orchestration');
   const names = Object.keys(BOUNDS) as (keyof typeof BOUNDS)[];
@@ -292,6 +304,28 @@ describe('On a large table', () => {
     const insert = nodes.find((node) => node['Node Type'] === 'ModifyTable' && node.Operation === 'Insert');
     expect(insert!.Plans!.at(-1)!['Actual Rows']).toBe(500);
     expect(Math.max(...nodes.map((node) => node['Rows Removed by Join Filter'] ?? 0))).toBeLessThan(5_000);
+  });
+
+  it.each(MODES)('the ends of 500 runs are joined by indexes: %s', async (mode) => {
+    const runs = Array.from({ length: 500 }, (_, index) => id(RUNS.running + index));
+
+    const { nodes } = await planOf(
+      large.client,
+      sent('commitEnds', [
+        ...ENDS.parameters(runs.map((run) => ({ ...end, id: run }))),
+        ...OUTCOMES.parameters(runs.map((run) => ({ ...outcome, run_id: run }))),
+      ]),
+      mode,
+    );
+
+    expect(writtenBy(nodes)).toEqual({ Insert: 500, Update: 500 });
+    expect(Math.max(...nodes.map((node) => node['Rows Removed by Join Filter'] ?? 0))).toBeLessThan(5_000);
+  });
+
+  it.each(MODES)('the end of a child that wakes its parent writes both: %s', async (mode) => {
+    const { nodes } = await planOf(large.client, sent('commitEndsWakingParents'), mode);
+
+    expect(writtenBy(nodes)).toEqual({ Insert: 1, Update: 2 });
   });
 
   it.each(MODES)(
